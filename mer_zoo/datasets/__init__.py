@@ -1,0 +1,41 @@
+"""Corpora by name. Importing this package registers every file in it."""
+
+from pathlib import Path
+from typing import Any
+
+from mer_zoo.datasets._base import CORPORA, Corpus
+from mer_zoo.errors import CorpusError
+from mer_zoo.registry import import_modules
+
+__all__ = ["Corpus", "list_corpora", "open_corpus"]
+
+import_modules(__name__)
+
+
+def list_corpora() -> list[str]:
+    """Names that ``open_corpus`` takes."""
+    return CORPORA.names()
+
+
+def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Corpus:
+    """Open a corpus where its owners' files lie, or make one that needs no files.
+
+    Args:
+        name: One of ``list_corpora()``.
+        root: The folder (or file) as unpacked; None for a corpus that is made.
+        **options: What the corpus offers, such as ``subjects`` and ``seed`` of ``synthetic_flow``.
+
+    Raises:
+        UnknownNameError: If no corpus has this name.
+        CorpusError: If the folder is missing or holds something else; the message says how to ask for the data.
+    """
+    corpus = CORPORA.get(name)
+    if not corpus.needs_root:
+        if root is not None:
+            raise CorpusError(f"{name} is made, not read; leave the folder out (got {root}).")
+        return corpus(**options)
+    where = Path(root).expanduser() if root is not None else None
+    if where is None or not where.exists():
+        found = "no folder was given" if where is None else f"{where} does not exist"
+        raise CorpusError(f"{name}: {found}.\n{corpus(Path()).how_to_obtain}")
+    return corpus(where, **options)

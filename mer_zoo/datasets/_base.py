@@ -1,0 +1,131 @@
+"""Corpus: one data set as its owners ship it. It knows nothing of classes or folds."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mer_zoo.errors import CorpusError
+from mer_zoo.registry import Registry
+from mer_zoo.types import Counts, Sample
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Image = npt.NDArray[np.uint8]
+
+CORPORA: Registry[type["Corpus"]] = Registry("corpus")
+
+
+class Corpus(ABC):
+    """Samples and what belongs to them.
+
+    A subclass sets the class attributes, and defines ``read`` and ``write_specimen`` and whichever of ``flow_image``,
+    ``frames`` and ``clip`` its data can give.
+
+    Attributes:
+        root: The folder or file as its owners unpack it; None for a corpus that is made, not read.
+        name: Its name in the registry.
+        counts: What the owners' publication says there is, by ``Sample.corpus``.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    homepage: ClassVar[str]
+    terms: ClassVar[str]
+    needs_root: ClassVar[bool] = True
+    counts: ClassVar[Mapping[str, Counts]] = {}
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root
+
+    @abstractmethod
+    def read(self) -> Iterator[Sample]:
+        """Every sample, in the owners' order."""
+
+    @classmethod
+    @abstractmethod
+    def write_specimen(cls, folder: Path) -> None:
+        """Draw a made-up copy in the owners' layout, with its irregularities, into ``folder``."""
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """Every sample, in the owners' order, each key once.
+
+        Raises:
+            CorpusError: If a key comes twice or nothing is found.
+        """
+        samples = list(self.read())
+        twice = [key for key, times in Counter(s.key for s in samples).items() if times > 1]
+        if twice:
+            raise CorpusError(f"{self.name}: {len(twice)} clips come more than once in {self.root}: {twice[:3]}.")
+        if not samples:
+            raise CorpusError(f"{self.name}: no clip found in {self.root}.\n{self.how_to_obtain}")
+        return samples
+
+    def flow_image(self, sample: Sample) -> Image:
+        """Flow from onset to apex as (H, W, 3): u, v, strain, each stretched per image to 0..255.
+
+        Raises:
+            CorpusError: If this corpus holds no flow images.
+        """
+        raise CorpusError(f"{self.name} holds no flow images.")
+
+    def frames(self, sample: Sample) -> list[Path]:
+        """The pictures that are there, onset to offset, in the order of their numbers.
+
+        Raises:
+            CorpusError: If this corpus holds no pictures.
+        """
+        raise CorpusError(f"{self.name} holds no frames, only what was computed from them.")
+
+    def clip(self, sample: Sample) -> Image:
+        """The frames as (T, H, W) grey or (T, H, W, 3) colour.
+
+        Raises:
+            CorpusError: If this corpus holds no pictures.
+        """
+        raise CorpusError(f"{self.name} holds no frames, only what was computed from them.")
+
+    def fingerprint(self, sample: Sample) -> str:
+        """Text that changes when what is read for this sample changes, for caches."""
+        raise NotImplementedError
+
+    @property
+    def how_to_obtain(self) -> str:
+        """Where the data come from and what may be done with them."""
+        return f"{self.title}. From: {self.homepage}. Terms: {self.terms}."
+
+    def verify(self) -> "pd.DataFrame":
+        """What was found beside what the publication says: one row a corpus and emotion.
+
+        Returns:
+            Columns ``corpus``, ``what``, ``expected``, ``found`` and ``ok``.
+        """
+        import pandas as pd
+
+        rows: list[dict[str, Any]] = []
+        for corpus, expected in self.counts.items():
+            samples = [s for s in self.samples if s.corpus == corpus]
+            found = Counts.of(samples, [s.emotion for s in samples])
+            rows.append({"corpus": corpus, "what": "persons", "expected": expected.subjects, "found": found.subjects})
+            rows.append({"corpus": corpus, "what": "clips", "expected": expected.clips, "found": found.clips})
+            for name in expected.classes:
+                numbers = {"expected": expected.classes[name], "found": found.classes.get(name, 0)}
+                rows.append({"corpus": corpus, "what": name, **numbers})
+        table = pd.DataFrame(rows, columns=["corpus", "what", "expected", "found"])
+        return table.assign(ok=table["expected"] == table["found"])
+
+
+C = TypeVar("C", bound=type[Corpus])
+
+
+def register_corpus(corpus: C) -> C:
+    """Make a corpus known under its ``name``; a second use of the name raises."""
+    CORPORA.add(corpus.name, corpus)
+    return corpus

@@ -1,0 +1,30 @@
+"""The errors that users meet. Every message says what was found, what was expected and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MerZooError(Exception):
+    """Whatever this library refuses on purpose."""
+
+
+class UnknownNameError(MerZooError, ValueError):
+    """No model, corpus or protocol has this name; the message lists near ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(names) or 'none'}."
+        super().__init__(f"No {kind} is named {name!r}. {hint}")
+
+
+class InputError(MerZooError, ValueError):
+    """A tensor, a setting or a table is not what the function takes."""
+
+
+class CorpusError(MerZooError, ValueError):
+    """A folder or file does not hold the corpus that it should."""
+
+
+class RunError(MerZooError, RuntimeError):
+    """A run folder belongs to other settings, or cannot be read."""

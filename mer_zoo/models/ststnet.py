@@ -1,0 +1,85 @@
+"""STSTNet: three shallow streams over one optical-flow image.
+
+Liong, Gan, See, Khor and Huang, "Shallow Triple Stream Three-dimensional CNN (STSTNet) for Micro-expression
+Recognition", FG 2019, figure 2 and table I; layer order and dropout as in the authors' PyTorch port. Ours: the three
+convolutions, which share their input, run as one, and maps lie channels-last; the function and the names in the
+state dict stay the same, so the authors' files load.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mer_zoo.models._builder import ZooModel, build, classifier, register
+from mer_zoo.types import InputSpec
+
+
+class STSTNet(ZooModel):
+    """Flow images (B, 3, 28, 28), values 0..255 -> logits (B, num_classes).
+
+    Args:
+        num_classes: Length of the logits; 0 gives the vector of 400.
+        in_chans: Number of flow channels.
+        drop_rate: Share of maps' values dropped after the max pooling.
+    """
+
+    first_convs: ClassVar = ("conv1", "conv2", "conv3")
+    stem_pattern: ClassVar = r"^(?:conv|bn)\d"
+    blocks_pattern: ClassVar = r"^(?:conv|bn)\d"
+
+    def __init__(self, num_classes: int = 3, in_chans: int = 3, drop_rate: float = 0.5) -> None:
+        super().__init__()
+        self.num_classes, self.in_chans, self.num_features = num_classes, in_chans, 400
+        self.feature_info = [
+            {"num_chs": 16, "reduction": 3, "module": "streams"},
+            {"num_chs": 16, "reduction": 6, "module": "average"},
+        ]
+        self.conv1, self.conv2, self.conv3 = (nn.Conv2d(in_chans, n, kernel_size=3, padding=2) for n in (3, 5, 8))
+        self.bn1, self.bn2, self.bn3 = (nn.BatchNorm2d(n) for n in (3, 5, 8))
+        self.drop = nn.Dropout(drop_rate)
+        self.fc = classifier(self.num_features, num_classes)
+
+    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        return self.streams, self.average
+
+    def streams(self, x: Tensor) -> Tensor:
+        """Convolution - ReLU - batch norm - max-pool - dropout of all three: (B, C, 28, 28) -> (B, 16, 10, 10)."""
+        convs = (self.conv1, self.conv2, self.conv3)
+        weight = torch.cat([conv.weight for conv in convs])
+        bias = torch.cat([conv.bias for conv in convs if conv.bias is not None])
+        x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, padding=2).relu()
+        x = self._norm(x)
+        return self.drop(F.max_pool2d(x, kernel_size=3, stride=3, padding=1))
+
+    def average(self, x: Tensor) -> Tensor:
+        """(B, 16, 10, 10) -> (B, 16, 5, 5)."""
+        return F.avg_pool2d(x, kernel_size=2)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Nothing is pooled away: (B, 16, 5, 5) -> (B, 400)."""
+        return x.flatten(1)
+
+    def _norm(self, x: Tensor) -> Tensor:
+        """The three batch norms as one; running statistics go back to each."""
+        norms = (self.bn1, self.bn2, self.bn3)
+        weight, bias = torch.cat([n.weight for n in norms]), torch.cat([n.bias for n in norms])
+        mean = torch.cat([n.get_buffer("running_mean") for n in norms])
+        var = torch.cat([n.get_buffer("running_var") for n in norms])
+        x = F.batch_norm(x, mean, var, weight, bias, self.training, momentum=0.1, eps=1e-5)
+        if self.training:
+            for norm, norm_mean, norm_var in zip(norms, mean.split((3, 5, 8)), var.split((3, 5, 8)), strict=True):
+                norm.get_buffer("running_mean").copy_(norm_mean)
+                norm.get_buffer("running_var").copy_(norm_var)
+                norm.get_buffer("num_batches_tracked").add_(1)
+        return x
+
+
+@register(
+    InputSpec("flow", ("strain", "v", "u"), size=28, high=255.0, scaling="channel_min_max", flow_method="tvl1")
+)
+def ststnet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """STSTNet of Liong et al., FG 2019: 1,683 weights; channels strain, v, u in 0..255, min-max per image."""
+    return build("ststnet", STSTNet, pretrained, **kwargs)

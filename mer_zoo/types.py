@@ -1,0 +1,229 @@
+"""The words of the library: Sample, InputSpec, Fold, Counts. Nonsense is refused when they are made."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from mer_zoo.errors import InputError
+
+Kind = Literal["flow", "clip", "difference"]
+Scaling = Literal["linear", "channel_min_max"]
+
+FLOW_CHANNELS = ("u", "v", "strain")
+FRAME_CHANNELS = ("grey", "red", "green", "blue")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One annotated clip.
+
+    Attributes:
+        corpus: The data set, such as ``casme2``.
+        subject: The person within that data set, as its owners write it: ``sub01``, ``006``.
+        clip: The clip's name, unique together with the subject.
+        emotion: The owners' label, in lower case.
+        onset: Number of the first frame; None where only a finished flow image was published.
+        apex: Number of the frame of strongest motion, or None.
+        offset: Number of the last frame; None together with ``onset``.
+        fps: Frames a second, or None.
+        aus: Action units as FACS codes, such as ``("4", "L12")``.
+        flags: What is odd about this clip, such as ``apex_missing``.
+    """
+
+    corpus: str
+    subject: str
+    clip: str
+    emotion: str
+    onset: int | None = None
+    apex: int | None = None
+    offset: int | None = None
+    fps: float | None = None
+    aus: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("corpus", "subject", "clip", "emotion"):
+            text = getattr(self, name)
+            if not text or text != text.strip() or "/" in text:
+                raise InputError(f"Sample.{name} is {text!r}; expected text without a slash or blanks at its ends.")
+        if (self.onset is None) != (self.offset is None):
+            raise InputError(f"{self.key}: onset {self.onset} and offset {self.offset}; give both or none.")
+        if self.onset is not None and self.offset is not None and self.onset > self.offset:
+            raise InputError(f"{self.key}: onset {self.onset} lies after offset {self.offset}.")
+        if self.fps is not None and not self.fps > 0:
+            raise InputError(f"{self.key}: {self.fps} frames a second; expected a positive number.")
+
+    @property
+    def person(self) -> str:
+        """``corpus/subject``: subject 6 of SAMM is not subject 6 of SMIC."""
+        return f"{self.corpus}/{self.subject}"
+
+    @property
+    def key(self) -> str:
+        """``corpus/subject/clip``, unique among all samples."""
+        return f"{self.person}/{self.clip}"
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network eats, complete enough to cook it from raw frames.
+
+    Attributes:
+        kind: ``flow``: optical flow from onset to apex, a tensor (C, H, W). ``clip``: frames, (C, T, H, W).
+            ``difference``: every frame minus the first, (C, T, H, W).
+        channels: Names in the order of the tensor: ``u``, ``v``, ``strain``, or ``grey``, or ``red``, ``green``,
+            ``blue``. A network made for another number of channels has ``channel0``, ``channel1``, … instead, which
+            say that nothing is known about them.
+        size: Height and width in pixels.
+        frames: Number of frames, evenly spaced from onset to offset; 1 for flow.
+        low: The least value of the tensor.
+        high: The greatest.
+        scaling: ``linear``: grey levels 0..255 go to ``low..high``, or for differences, which lie in -255..255, value
+            / 255 * ``gain`` clipped to ``low..high``. ``channel_min_max``: each channel of each image is stretched
+            so that its minimum is ``low`` and its maximum ``high``.
+        gain: Factor on differences, since a micro-expression moves grey levels by little.
+        flow_method: The optical flow that the network was made for, such as ``tvl1``; only for flow.
+
+    Raises:
+        InputError: If the parts contradict each other.
+    """
+
+    kind: Kind
+    channels: tuple[str, ...]
+    size: int
+    frames: int = 1
+    low: float = 0.0
+    high: float = 1.0
+    scaling: Scaling = "linear"
+    gain: float = 1.0
+    flow_method: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+        flow = self.kind == "flow"
+        allowed = FLOW_CHANNELS if flow else FRAME_CHANNELS
+        checks = [
+            (self.kind in get_args(Kind), f"kind {self.kind!r}; expected one of {get_args(Kind)}"),
+            (len(self.channels) > 0, "no channels; expected at least one"),
+            (len(set(self.channels)) == len(self.channels), f"channels {self.channels} name one twice"),
+            (
+                self.unnamed or all(c in allowed for c in self.channels),
+                f"channels {self.channels}; a {self.kind} has {allowed}",
+            ),
+            (_positive_int(self.size), f"size {self.size!r}; expected a positive whole number of pixels"),
+            (_positive_int(self.frames), f"frames {self.frames!r}; expected a positive whole number"),
+            (not flow or self.frames == 1, f"{self.frames} frames of flow; expected 1, from onset to apex"),
+            (self.kind != "difference" or self.frames > 1, "a difference of one frame; expected two frames or more"),
+            (self.low < self.high, f"values {self.low}..{self.high}; expected low below high"),
+            (self.scaling in get_args(Scaling), f"scaling {self.scaling!r}; expected one of {get_args(Scaling)}"),
+            (self.gain > 0, f"gain {self.gain}; expected a positive number"),
+            (self.gain == 1 or self.kind == "difference", f"gain {self.gain} on a {self.kind}; it is for differences"),
+            (flow == bool(self.flow_method), f"flow_method {self.flow_method!r} on a {self.kind}"),
+        ]
+        for sound, complaint in checks:
+            if not sound:
+                raise InputError(f"An InputSpec cannot have {complaint}.")
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether the channels are only numbered, so that nothing can be cooked for them."""
+        return self.channels == tuple(f"channel{i}" for i in range(len(self.channels)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's shape without the batch: (C, H, W) for flow, else (C, T, H, W)."""
+        time = () if self.kind == "flow" else (self.frames,)
+        return (len(self.channels), *time, self.size, self.size)
+
+    def with_channels(self, number: int) -> "InputSpec":
+        """The same for another number of channels; grey and colour frames keep names, others are numbered."""
+        if number == len(self.channels):
+            return self
+        frames = {} if self.kind == "flow" else {1: ("grey",), 3: ("red", "green", "blue")}
+        return dataclasses.replace(self, channels=frames.get(number, tuple(f"channel{i}" for i in range(number))))
+
+    def check(self, batch: Any) -> None:
+        """Refuse a batch, tensor or array (B, *shape), whose shape or values this spec does not allow.
+
+        Raises:
+            InputError: If the shape differs, a value is not finite or lies outside ``low..high``, or everything
+                lies in 0..1 where 0..255 is expected.
+        """
+        self.check_shape(batch)
+        low, high = float(batch.min()), float(batch.max())
+        slack = 1e-3 * (self.high - self.low)
+        expected = f"expected {self.low:g}..{self.high:g} for channels {', '.join(self.channels)}"
+        if not (self.low - slack <= low and high <= self.high + slack):
+            raise InputError(f"The values span {low:g}..{high:g}; {expected}. Scale the input as its InputSpec says.")
+        if self.high > 100 and 0 < high <= 1 and low >= 0:
+            raise InputError(f"The values span {low:g}..{high:g}; {expected}. Do not divide by 255.")
+
+    def check_shape(self, batch: Any) -> None:
+        """Refuse a batch whose shape is not (B, *shape).
+
+        Raises:
+            InputError: If it is not, or if the batch is empty.
+        """
+        shape = tuple(batch.shape)
+        if shape[1:] != self.shape or not shape[0]:
+            raise InputError(
+                f"The input has shape {shape}; expected (B, {', '.join(map(str, self.shape))}), a batch of one or more "
+                f"with channels {', '.join(self.channels)}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**dataclasses.asdict(self), "channels": list(self.channels)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "InputSpec":
+        """The spec that ``to_dict`` wrote.
+
+        Raises:
+            InputError: If a key is unknown or missing.
+        """
+        names = {f.name for f in dataclasses.fields(cls)}
+        required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
+        if not required <= set(values) <= names:
+            raise InputError(f"An InputSpec was saved with keys {sorted(values)}; expected among {sorted(names)}.")
+        return cls(**values)
+
+
+def _positive_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One split: what may be learnt from, and what is predicted afterwards.
+
+    Raises:
+        InputError: If a side is empty or a clip is on both.
+    """
+
+    name: str
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+    def __post_init__(self) -> None:
+        if not self.train or not self.test:
+            raise InputError(f"Fold {self.name!r} has {len(self.train)} training and {len(self.test)} test clips.")
+        both = {s.key for s in self.train} & {s.key for s in self.test}
+        if both:
+            raise InputError(f"Fold {self.name!r} has clips on both sides: {sorted(both)[:3]}.")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a publication says there is: persons, clips, and clips by class or emotion."""
+
+    subjects: int
+    clips: int
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, samples: list[Sample], labels: list[str]) -> "Counts":
+        """Count samples; ``labels`` gives the class of each."""
+        names = sorted(set(labels))
+        return cls(len({s.person for s in samples}), len(samples), {name: labels.count(name) for name in names})
