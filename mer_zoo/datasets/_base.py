@@ -12,12 +12,17 @@ import numpy.typing as npt
 
 from mer_zoo.errors import CorpusError
 from mer_zoo.registry import Registry
-from mer_zoo.types import Counts, Sample
+from mer_zoo.types import Counts, InputSpec, Sample
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Image = npt.NDArray[np.uint8]
+
+# Flow images as they were published for MEGC 2019.
+FLOW_IMAGE = InputSpec(
+    "flow", ("u", "v", "strain"), size=28, high=255.0, scaling="channel_min_max", flow_method="tvl1"
+)
 
 CORPORA: Registry[type["Corpus"]] = Registry("corpus")
 
@@ -32,6 +37,8 @@ class Corpus(ABC):
         root: The folder or file as its owners unpack it; None for a corpus that is made, not read.
         name: Its name in the registry.
         counts: What the owners' publication says there is, by ``Sample.corpus``.
+        native_spec: What the data are without any cooking, for networks that do not say what they eat; None for
+            raw frames, which must be cooked.
     """
 
     name: ClassVar[str]
@@ -40,6 +47,7 @@ class Corpus(ABC):
     terms: ClassVar[str]
     needs_root: ClassVar[bool] = True
     counts: ClassVar[Mapping[str, Counts]] = {}
+    native_spec: ClassVar[InputSpec | None] = None
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root
@@ -96,10 +104,14 @@ class Corpus(ABC):
         """Text that changes when what is read for this sample changes, for caches."""
         raise NotImplementedError
 
+    @classmethod
+    def _how_to_obtain(cls) -> str:
+        return f"{cls.title}. From: {cls.homepage}. Terms: {cls.terms}."
+
     @property
     def how_to_obtain(self) -> str:
         """Where the data come from and what may be done with them."""
-        return f"{self.title}. From: {self.homepage}. Terms: {self.terms}."
+        return self._how_to_obtain()
 
     def verify(self) -> "pd.DataFrame":
         """What was found beside what the publication says: one row a corpus and emotion.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PILImage
 
-from mer_zoo.datasets._base import Corpus, Image, register_corpus
+from mer_zoo.datasets._base import FLOW_IMAGE, Corpus, Image, register_corpus
 from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.preprocessing.flow import flow_image
 from mer_zoo.types import Sample
@@ -75,6 +75,7 @@ class SyntheticFlow(Corpus):
 
     name, title = "synthetic_flow", "Synthetic optical flow of micro-expressions"
     homepage, terms = "made by this library", "none: no person and no data set is in it"
+    native_spec = FLOW_IMAGE
     needs_root = False
 
     def __init__(self, subjects: int = 16, clips_per_subject: int = 9, seed: int = 0, first_subject: int = 0) -> None:
@@ -154,7 +155,7 @@ def _bumps(units: tuple[str, ...], person: np.random.Generator, rng: np.random.G
     shift, stretch = person.normal(0, 0.02, 2), person.normal(1, 0.05, 2)
     strength, lean, width = person.lognormal(-1.15, 0.3), person.normal(0, 0.15), person.normal(1, 0.1)
     active = [(BUMPS[int(unit)], strength * rng.uniform(0.5, 1.5)) for unit in units]
-    if rng.random() < 0.3:
+    if rng.random() < 0.5:
         active.append((BLINK, strength * rng.uniform(0.3, 1.0)))
     rows = []
     for bumps, amount in active:
@@ -176,11 +177,12 @@ def _head_motion(x: npt.NDArray[Any], y: npt.NDArray[Any], rng: np.random.Genera
 
 
 def _noise(rng: np.random.Generator) -> npt.NDArray[Any]:
-    """What an estimator adds: a smooth error, sigma about 0.03 pixels, (28, 28, 2)."""
-    coarse = rng.normal(0, 0.06, (10, 10, 2))
-    rows = np.linspace(0, 9, SIZE)
-    low = np.minimum(rows.astype(int), 8)
-    part = (rows - low)[:, None, None]
-    tall = coarse[low] * (1 - part) + coarse[low + 1] * part
-    part = part.reshape(1, SIZE, 1)
-    return np.asarray(tall[:, low] * (1 - part) + tall[:, low + 1] * part)
+    """What an estimator adds: an error that is smooth over a quarter of the face, and a little that is not, in pixels."""
+    coarse = rng.normal(0, 0.03, (5, 5, 2)).astype(np.float32)
+    smooth = np.stack([_enlarge(coarse[..., axis]) for axis in range(2)], axis=-1)
+    return smooth + rng.normal(0, 0.004, (SIZE, SIZE, 2))
+
+
+def _enlarge(grid: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A coarse grid to 28 x 28, smoothly."""
+    return np.asarray(PILImage.fromarray(grid).resize((SIZE, SIZE), PILImage.Resampling.BICUBIC))

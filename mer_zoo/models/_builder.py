@@ -161,15 +161,10 @@ def _take(stages: int, indices: int | Sequence[int] | None) -> list[int]:
 
 
 def classifier(features: int, num_classes: int) -> nn.Module:
-    """The last layer, (B, features) -> (B, num_classes), Glorot's initial weights; an identity for 0 classes."""
+    """The last layer, (B, features) -> (B, num_classes); an identity for 0 classes."""
     if num_classes < 0:
         raise InputError(f"num_classes is {num_classes}; expected 0 (no classifier) or more.")
-    if num_classes == 0:
-        return nn.Identity()
-    layer = nn.Linear(features, num_classes)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
+    return nn.Linear(features, num_classes) if num_classes else nn.Identity()
 
 
 def register(spec: InputSpec, weights: Path = SHIPPED) -> Callable[[EntryPoint], EntryPoint]:

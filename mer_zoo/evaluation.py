@@ -1,0 +1,298 @@
+"""Every fold with a fresh model, and one table of predictions, keyed by clip.
+
+A fold sees its training part only. What it predicts does not depend on which folds ran before it, on how many run
+side by side, or on whether the run was interrupted: its seed comes from the recipe's and the fold's name, and each
+process computes with one thread.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from mer_zoo.datasets import Corpus, open_corpus
+from mer_zoo.errors import CorpusError, InputError
+from mer_zoo.metrics import confusion, uf1
+from mer_zoo.models import create_model
+from mer_zoo.preprocessing.cache import cook_all
+from mer_zoo.protocols import Protocol, get_protocol
+from mer_zoo.runs import RunFolder
+from mer_zoo.training import ClipDataset, Device, Recipe, fit, predict
+from mer_zoo.types import Counts, Fold, InputSpec, Sample
+
+Roots = Mapping[str, str | Path | Corpus | None]
+Build = str | Callable[[], nn.Module]
+
+logger = logging.getLogger("mer_zoo")
+
+
+def create_dataset(
+    protocol: str | Protocol,
+    roots: Roots | None,
+    spec: InputSpec,
+    *,
+    persons: Sequence[str] | None = None,
+    cache: str | Path | None = None,
+    augment: Callable[[Tensor], Tensor] | None = None,
+) -> ClipDataset:
+    """The clips of a protocol as a network eats them.
+
+    Args:
+        protocol: A protocol or its name.
+        roots: Folder of each corpus by its name, or an open corpus; None for a protocol whose corpus is made.
+        spec: What the network eats; see ``input_spec``.
+        persons: Take only these, written ``corpus/subject``.
+        cache: Folder in which cooked inputs are kept; None keeps nothing.
+        augment: Applied to the tensor of each item when it is taken.
+
+    Raises:
+        CorpusError: If a folder holds another corpus or no clip that takes part.
+        InputError: If a person is not there, or the corpus cannot give what the spec asks for.
+    """
+    protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    inputs, samples = [], []
+    for corpus in _open(protocol, roots):
+        chosen = [s for s in protocol.select(corpus.samples) if persons is None or s.person in persons]
+        inputs.append(cook_all(corpus, chosen, spec, Path(cache).expanduser() if cache else None))
+        samples += chosen
+    _check_samples(protocol, samples, persons)
+    targets = [protocol.target(s) for s in samples]
+    return ClipDataset(np.concatenate(inputs), targets, samples, spec, protocol.classes, augment)
+
+
+def evaluate(
+    build: Build,
+    protocol: str | Protocol,
+    roots: Roots | None = None,
+    *,
+    recipe: Recipe | None = None,
+    selection: str = "last",
+    jobs: int = 1,
+    device: Device = "auto",
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+) -> pd.DataFrame:
+    """Train a fresh model for every fold and predict the clips that it has not seen.
+
+    Args:
+        build: A model name, with a tag or source if its weights are to be loaded, or a function without arguments
+            that returns a fresh module with one logit a class. A module eats what its ``input_spec`` says; one without
+            gets the corpus as it is.
+        protocol: A protocol or its name.
+        roots: Folder of each corpus by its name, or an open corpus; None for a protocol whose corpus is made.
+        recipe: How to train; its seed gives every fold its own.
+        selection: Which epoch is scored. ``last``: the last one, the same for all.
+        jobs: Folds side by side, each a process with one thread.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        out: Folder in which each finished fold is kept; a second call goes on where the first stopped.
+        cache: Folder in which cooked inputs are kept; None keeps nothing.
+
+    Returns:
+        One row a clip: ``key, corpus, subject, clip, fold, target, pred, p_<class>…``; ``target`` and ``pred`` are
+        class indices. ``attrs["run"]`` says how it was made.
+
+    Raises:
+        CorpusError, InputError: If corpora, model and protocol do not fit each other; before any training.
+        RunError: If ``out`` holds a run of other settings; nothing is overwritten.
+    """
+    protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    recipe = recipe or Recipe()
+    _check_arguments(selection, jobs)
+    make = _factory(build, protocol)
+    with _seeded(recipe.seed):
+        model = make()
+    data = create_dataset(protocol, roots, _spec(model, protocol, roots), cache=cache)
+    _check_classes(data, protocol)
+    _check_logits(model, data)
+    run = {
+        "protocol": protocol.name,
+        "classes": list(protocol.classes),
+        "selection": selection,
+        "model": build if isinstance(build, str) else f"{type(model).__module__}.{type(model).__qualname__}",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "initial_weights": _digest(*(v.detach().cpu().numpy() for v in model.state_dict().values())),
+        "input_spec": data.spec.to_dict(),
+        "data": _digest(data.inputs, np.array(data.targets), np.array([s.key for s in data.samples])),
+        "recipe": asdict(recipe),
+    }
+    folder = RunFolder(Path(out).expanduser() if out else None, run)
+    for note in protocol.deviations(_counts(data)):
+        logger.warning("%s: %s", protocol.name, note)
+    folds = protocol.folds(data.samples)
+    done = {fold.name: table for fold in folds if (table := folder.read(fold)) is not None}
+    work = partial(_run_fold, make, data, recipe=recipe, device=device, folder=folder)
+    tables = _run(work, [fold for fold in folds if fold.name not in done], done, jobs, len(protocol.classes))
+    table = pd.concat([tables[fold.name] for fold in folds], ignore_index=True)
+    table.attrs["run"] = folder.description
+    return table
+
+
+Table = pd.DataFrame
+
+
+def _run(
+    work: Callable[[Fold], tuple[str, Table]], folds: list[Fold], done: dict[str, Table], jobs: int, classes: int
+) -> dict[str, Table]:
+    """Run folds, ``jobs`` at a time, with a bar that shows the score so far; quiet where CI is set."""
+    tables = dict(done)
+    results = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(joblib.delayed(work)(f) for f in folds)
+    with tqdm(total=len(done) + len(folds), initial=len(done), unit="fold", disable=bool(os.environ.get("CI"))) as bar:
+        for name, table in results:
+            tables[name] = table
+            so_far = pd.concat(tables.values())
+            matrix = confusion(so_far["target"], so_far["pred"], classes)
+            if matrix.sum(axis=1).all():
+                bar.set_postfix_str(f"UF1 {uf1(matrix):.3f}")
+            bar.update()
+    return tables
+
+
+def _run_fold(
+    make: Callable[[], nn.Module], data: ClipDataset, fold: Fold, recipe: Recipe, device: Device, folder: RunFolder
+) -> tuple[str, Table]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    seed = fold_seed(recipe.seed, fold.name)
+    with _one_thread():
+        with _seeded(seed):
+            model = make()
+        losses = fit(model, data.subset(fold.train), replace(recipe, seed=seed), device=device)
+        test = data.subset(fold.test)
+        probabilities = predict(model, test, device=device).double().numpy()
+    table = pd.DataFrame(
+        {
+            "key": [s.key for s in test.samples],
+            "corpus": [s.corpus for s in test.samples],
+            "subject": [s.subject for s in test.samples],
+            "clip": [s.clip for s in test.samples],
+            "fold": fold.name,
+            "target": test.targets,
+            "pred": probabilities.argmax(axis=1),
+            **{f"p_{name}": probabilities[:, i] for i, name in enumerate(data.classes)},
+        }
+    )
+    spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    folder.write(fold, table, {"seed": seed, "losses": losses, **spent})
+    return fold.name, table
+
+
+def fold_seed(seed: int, name: str) -> int:
+    """A fold's own seed, from the recipe's and its name, whatever other folds there are."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """More threads are slower for networks of this size, and their number would move the last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _factory(build: Build, protocol: Protocol) -> Callable[[], nn.Module]:
+    if not isinstance(build, str):
+        return build
+    weights = "." in build or ":" in build
+    return partial(create_model, build, pretrained=weights, num_classes=len(protocol.classes))
+
+
+def _spec(model: nn.Module, protocol: Protocol, roots: Roots | None) -> InputSpec:
+    """What the model says that it eats, or the corpus as it is."""
+    spec = getattr(model, "input_spec", None)
+    if isinstance(spec, InputSpec):
+        return spec
+    for corpus in _open(protocol, roots):
+        if corpus.native_spec is not None:
+            return corpus.native_spec
+    raise InputError(
+        f"{type(model).__name__} does not say what it eats, and raw frames must be cooked for it; set "
+        "model.input_spec = mer_zoo.InputSpec(…)."
+    )
+
+
+def _open(protocol: Protocol, roots: Roots | None) -> list[Corpus]:
+    roots = dict.fromkeys(protocol.made) if roots is None else roots
+    if not roots:
+        raise InputError(
+            f"{protocol.name} needs folders of {', '.join(protocol.counts)}; pass roots={{corpus: FOLDER}}, such as "
+            "{'megc2019_flow': FOLDER}."
+        )
+    return [root if isinstance(root, Corpus) else open_corpus(name, root) for name, root in roots.items()]
+
+
+def _check_arguments(selection: str, jobs: int) -> None:
+    if selection != "last":
+        raise InputError(f"selection is {selection!r}; expected 'last': the last epoch, the same for every fold.")
+    if not isinstance(jobs, int) or jobs < 1:
+        raise InputError(f"jobs is {jobs!r}; expected a whole number, 1 or more.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("evaluate runs folds side by side by jobs=; under torchrun call mer_zoo.training.fit.")
+
+
+def _check_samples(protocol: Protocol, samples: list[Sample], persons: Sequence[str] | None) -> None:
+    if persons is not None:
+        absent = sorted(set(persons) - {s.person for s in samples})
+        if absent:
+            raise InputError(f"{protocol.name}: no clip of {absent[:3]}; expected persons as corpus/subject.")
+    if not samples:
+        raise CorpusError(f"No clip found that takes part in {protocol.name}, which takes {', '.join(protocol.counts)}.")
+    keys = [s.key for s in samples]
+    if len(set(keys)) < len(keys):
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise InputError(f"Two corpora hold the same {len(twice)} clips: {twice[:3]}; pass one of them.")
+
+
+def _check_classes(data: ClipDataset, protocol: Protocol) -> None:
+    missing = [name for i, name in enumerate(protocol.classes) if i not in data.targets]
+    if missing:
+        raise InputError(
+            f"{protocol.name}: no clip is {' or '.join(missing)}, so no score over its {len(protocol.classes)} classes "
+            "can be given. Add corpora that have such clips."
+        )
+
+
+def _check_logits(model: nn.Module, data: ClipDataset) -> None:
+    shape = tuple(predict(model, data.subset(data.samples[:2]), device="cpu").shape)
+    if shape[1:] != (len(data.classes),):
+        raise InputError(f"The model gives {shape[1:]} logits a clip; expected {len(data.classes)}: {data.classes}.")
+
+
+def _counts(data: ClipDataset) -> dict[str, Counts]:
+    labels = [data.classes[target] for target in data.targets]
+    return {
+        corpus: Counts.of(
+            [s for s in data.samples if s.corpus == corpus],
+            [label for s, label in zip(data.samples, labels, strict=True) if s.corpus == corpus],
+        )
+        for corpus in {s.corpus for s in data.samples}
+    }
+
+
+def _digest(*arrays: Any) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

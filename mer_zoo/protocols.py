@@ -1,0 +1,141 @@
+"""Protocols as data: which samples, which classes, which folds, how many there should be, and from where."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mer_zoo.errors import InputError
+from mer_zoo.registry import Registry
+from mer_zoo.types import Counts, Fold, Sample
+
+FoldMaker = Callable[[Sequence[Sample]], list[Fold]]
+
+
+def leave_one_subject_out(samples: Sequence[Sample]) -> list[Fold]:
+    """One fold for each person, whose clips are the test part; all others are learnt from.
+
+    Persons, not subject numbers: subject 6 of SAMM and subject 6 of SMIC are two.
+
+    Raises:
+        InputError: If there are fewer than two persons.
+    """
+    persons = sorted({s.person for s in samples})
+    if len(persons) < 2:
+        raise InputError(f"Leave-one-subject-out needs two persons or more; found {persons or 'none'}.")
+    return [
+        Fold(
+            name=person,
+            train=tuple(s for s in samples if s.person != person),
+            test=tuple(s for s in samples if s.person == person),
+        )
+        for person in persons
+    ]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How clips become a score.
+
+    Attributes:
+        name: Its name in the registry.
+        classes: In the order of the class indices.
+        emotions: Class of each emotion that takes part.
+        counts: Expected persons and clips, by ``Sample.corpus``, of the corpora that take part.
+        source: The publication.
+        fold_maker: From samples to folds.
+        made: Corpora that are made, not read, which ``evaluate`` opens when no folders are given.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    emotions: Mapping[str, str]
+    counts: Mapping[str, Counts]
+    source: str
+    fold_maker: FoldMaker = leave_one_subject_out
+    made: tuple[str, ...] = ()
+
+    def select(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples that take part, in their order."""
+        return [s for s in samples if s.corpus in self.counts and s.emotion in self.emotions]
+
+    def target(self, sample: Sample) -> int:
+        """Class index of a sample.
+
+        Raises:
+            InputError: If its emotion takes no part.
+        """
+        if sample.emotion not in self.emotions:
+            raise InputError(
+                f"{sample.key} is labelled {sample.emotion!r}, which {self.name} leaves out; select samples first. "
+                f"Taking part: {', '.join(self.emotions)}."
+            )
+        return self.classes.index(self.emotions[sample.emotion])
+
+    def folds(self, samples: Sequence[Sample]) -> list[Fold]:
+        """The splits of selected samples, each person's clips on one side."""
+        return self.fold_maker(samples)
+
+    def deviations(self, found: Mapping[str, Counts]) -> list[str]:
+        """Where what was found, by corpus and class, differs from what the publication counts: one sentence each."""
+        notes = []
+        for corpus, expected in self.counts.items():
+            if corpus not in found:
+                notes.append(f"{corpus} is missing: {expected.clips} clips of {expected.subjects} persons.")
+            elif expected.clips and found[corpus] != expected:
+                notes.append(f"{corpus} has {_in_words(found[corpus])}; expected {_in_words(expected)}.")
+        return notes
+
+
+def _in_words(counts: Counts) -> str:
+    classes = ", ".join(f"{name} {number}" for name, number in counts.classes.items())
+    return f"{counts.clips} clips of {counts.subjects} persons ({classes})"
+
+
+PROTOCOLS: Registry[Protocol] = Registry("protocol")
+
+
+def list_protocols() -> list[str]:
+    """Names that ``get_protocol`` takes."""
+    return PROTOCOLS.names()
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol of that name.
+
+    Raises:
+        UnknownNameError: If there is none; near names are listed.
+    """
+    return PROTOCOLS.get(name)
+
+
+def register_protocol(protocol: Protocol) -> Protocol:
+    """Make a protocol known under its name; a second use of the name raises."""
+    return PROTOCOLS.add(protocol.name, protocol)
+
+
+THREE = ("negative", "positive", "surprise")
+NEGATIVE = ("anger", "contempt", "disgust", "fear", "repression", "sadness")
+
+register_protocol(
+    Protocol(
+        name="megc2019",
+        classes=THREE,
+        emotions={name: name for name in THREE},
+        counts={
+            "smic": Counts(16, 164, {"negative": 70, "positive": 51, "surprise": 43}),
+            "casme2": Counts(24, 145, {"negative": 88, "positive": 32, "surprise": 25}),
+            "samm": Counts(28, 133, {"negative": 92, "positive": 26, "surprise": 15}),
+        },
+        source="See et al., MEGC 2019, composite database evaluation: 442 clips, 68 persons, leave-one-subject-out",
+    )
+)
+
+register_protocol(
+    Protocol(
+        name="synthetic-3",
+        classes=THREE,
+        emotions={**dict.fromkeys(NEGATIVE, "negative"), "happiness": "positive", "surprise": "surprise"},
+        counts={"synthetic_flow": Counts(0, 0)},
+        source="this library: made-up persons, any number of them, leave-one-subject-out",
+        made=("synthetic_flow",),
+    )
+)

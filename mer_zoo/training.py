@@ -1,0 +1,302 @@
+"""Recipe, ClipDataset, fit, predict: a plain loop over tensors that lie on the device.
+
+All clips of a corpus at network size are tens of megabytes, so they are kept whole on the device; a batch is one
+``index_select``, augmented as a batch. The loop runs through accelerate: on the CPU, one GPU, or several processes
+started by ``torchrun``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from mer_zoo.errors import InputError, MerZooError
+from mer_zoo.types import InputSpec, Sample
+
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "cosine"]
+Precision = Literal["no", "bf16", "fp16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        epochs: Passes over the training clips, 1 or more.
+        batch_size: Clips a step, over all processes; a last batch of one clip joins the one before.
+        lr: Learning rate at the start.
+        optimizer: ``adam``, ``adamw``, or ``sgd`` with Nesterov momentum 0.9.
+        weight_decay: Of the optimizer.
+        schedule: ``constant``, or ``cosine`` to zero over the epochs.
+        balanced: Weight classes inversely to their training clips.
+        flip: Mirror half of the clips; flow to the right becomes flow to the left.
+        shift: Move each clip by up to so many pixels, edges repeated.
+        precision: ``no`` is float32; ``bf16``; ``fp16``, on a GPU only.
+        seed: Of the order of clips, augmentation, dropout, and in ``evaluate`` of the initial weights.
+
+    Raises:
+        InputError: If a value makes no sense; all that do not are named.
+    """
+
+    epochs: int = 50
+    batch_size: int = 32
+    lr: float = 1e-3
+    optimizer: Optimizer = "adamw"
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+    balanced: bool = False
+    flip: bool = False
+    shift: int = 0
+    precision: Precision = "no"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name} is {getattr(self, name)!r}; expected {expected}"
+            for name, sound, expected in (
+                ("epochs", _whole(self.epochs, 1), "a whole number, 1 or more"),
+                ("batch_size", _whole(self.batch_size, 1), "a whole number, 1 or more"),
+                ("lr", self.lr > 0, "a positive number"),
+                ("optimizer", self.optimizer in get_args(Optimizer), f"one of {get_args(Optimizer)}"),
+                ("weight_decay", self.weight_decay >= 0, "0 or more"),
+                ("schedule", self.schedule in get_args(Schedule), f"one of {get_args(Schedule)}"),
+                ("shift", _whole(self.shift, 0), "a whole number of pixels, 0 or more"),
+                ("precision", self.precision in get_args(Precision), f"one of {get_args(Precision)}"),
+                ("seed", _whole(self.seed, 0), "a whole number, 0 or more"),
+            )
+            if not sound
+        ]
+        if wrong:
+            raise InputError(f"Recipe: {'; '.join(wrong)}.")
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+class ClipDataset(Dataset[tuple[Tensor, int, int]]):
+    """Cooked clips in memory. An item is (input tensor, class index, position).
+
+    Attributes:
+        inputs: (N, *spec.shape), float32.
+        targets: N class indices.
+        samples: The N samples.
+        spec: What the inputs are.
+        classes: Names by class index.
+    """
+
+    def __init__(
+        self,
+        inputs: npt.NDArray[np.float32],
+        targets: Sequence[int],
+        samples: Sequence[Sample],
+        spec: InputSpec,
+        classes: tuple[str, ...],
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        spec.check(inputs)
+        self.inputs, self.targets, self.samples = inputs, list(targets), list(samples)
+        self.spec, self.classes, self.augment = spec, classes, augment
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int, int]:
+        clip = torch.tensor(self.inputs[position])
+        return (self.augment(clip) if self.augment else clip), self.targets[position], position
+
+    @property
+    def persons(self) -> list[str]:
+        """The person of each item."""
+        return [sample.person for sample in self.samples]
+
+    def subset(self, samples: Sequence[Sample]) -> "ClipDataset":
+        """These samples of it, in the order given."""
+        places = {sample.key: i for i, sample in enumerate(self.samples)}
+        rows = [places[sample.key] for sample in samples]
+        targets = [self.targets[i] for i in rows]
+        return ClipDataset(self.inputs[rows], targets, samples, self.spec, self.classes, self.augment)
+
+
+Data = ClipDataset | tuple[Tensor, Tensor]
+
+
+def fit(model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto") -> list[float]:
+    """Train a model in place.
+
+    Args:
+        model: Maps (B, …) to logits (B, C).
+        data: A dataset, or a pair of tensors: inputs (N, …) and class indices (N,).
+        recipe: How.
+        device: ``cpu``, ``cuda``, or ``auto``, a GPU if there is one. The model stays there.
+
+    Returns:
+        The mean loss of each epoch.
+
+    Raises:
+        InputError: If shapes, values or class indices do not fit the model.
+        MerZooError: If the loss is no longer a number.
+    """
+    x, y = _tensors(model, data)
+    accelerator = _accelerator(device, recipe.precision)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed + accelerator.process_index)
+        losses = _train(accelerator, model, x, y, recipe)
+    if not np.isfinite(losses).all():
+        raise MerZooError(f"The loss became {losses[-1]} within {recipe.epochs} epochs; try a smaller lr than {recipe.lr}.")
+    return losses
+
+
+def _train(accelerator: Accelerator, model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> list[float]:
+    processes, rank = accelerator.num_processes, accelerator.process_index
+    spec = getattr(model, "input_spec", None)
+    x, y, model = x.to(accelerator.device), y.to(accelerator.device), model.to(accelerator.device)
+    weight = _class_weights(y) if recipe.balanced else torch.ones(int(y.max()) + 1, device=y.device)
+    optimizer, scheduler = _optimizer(model, recipe)
+    wrapped, optimizer = accelerator.prepare(model.train(), optimizer)
+    order = torch.Generator().manual_seed(recipe.seed)
+    losses = []
+    for _ in range(recipe.epochs):
+        total = torch.zeros((), device=y.device)
+        for batch in _batches(len(y), recipe.batch_size, order, least=max(2, processes)):
+            batch = batch.to(y.device)
+            mine = batch[rank::processes]
+            inputs = augment(x.index_select(0, mine), recipe, spec)
+            with accelerator.autocast():
+                logits = wrapped(inputs)
+            loss = F.cross_entropy(logits.float(), y[mine], weight[: logits.shape[1]], reduction="sum")
+            share = loss / weight[y[batch]].sum()
+            accelerator.backward(share * processes)  # gradients are averaged over processes
+            optimizer.step()
+            optimizer.zero_grad()
+            total += share.detach() * len(batch)
+        scheduler.step()
+        losses.append(accelerator.reduce(total, "sum") / len(y))
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    return [float(loss) for loss in losses]
+
+
+@torch.no_grad()
+def predict(model: nn.Module, data: Data, *, batch_size: int = 256, device: Device = "auto") -> Tensor:
+    """Class probabilities (N, C) of N clips, float32 on the CPU.
+
+    Args:
+        model: Maps (B, …) to logits (B, C).
+        data: A dataset, or a pair of tensors, whose class indices are not looked at.
+        batch_size: Clips at a time.
+        device: As for ``fit``.
+
+    Raises:
+        InputError: If shapes or values do not fit the model.
+    """
+    x, _ = _tensors(model, data)
+    place = _accelerator(device, "no").device
+    training = model.training
+    model.to(place).eval()
+    parts = [model(part.to(place)).float().softmax(dim=1).cpu() for part in x.split(batch_size)]
+    model.train(training)
+    return torch.cat(parts)
+
+
+def augment(batch: Tensor, recipe: Recipe, spec: InputSpec | None) -> Tensor:
+    """Flip and shift a batch (B, C, …, H, W) on its device as the recipe says; each clip draws for itself."""
+    if recipe.flip:
+        chosen = torch.rand(len(batch), device=batch.device) < 0.5
+        batch = torch.where(chosen.view(-1, *[1] * (batch.ndim - 1)), mirror(batch, spec), batch)
+    return _shift(batch, recipe.shift) if recipe.shift else batch
+
+
+def mirror(batch: Tensor, spec: InputSpec | None) -> Tensor:
+    """Left becomes right: (B, C, …, H, W) -> the same. Horizontal flow u changes its sign.
+
+    In a channel that was stretched to low..high the negative of a value is low + high minus it.
+    """
+    batch = batch.flip(-1)
+    if spec is None or "u" not in spec.channels:
+        return batch
+    u = spec.channels.index("u")
+    sum_of_ends = spec.low + spec.high if spec.scaling == "channel_min_max" else 0.0
+    batch[:, u] = sum_of_ends - batch[:, u]
+    return batch
+
+
+def _shift(batch: Tensor, most: int) -> Tensor:
+    height, width = batch.shape[-2:]
+    dy, dx = torch.randint(-most, most + 1, (2, len(batch), 1), device=batch.device)
+    rows = (torch.arange(height, device=batch.device) + dy).clamp(0, height - 1)
+    columns = (torch.arange(width, device=batch.device) + dx).clamp(0, width - 1)
+    ones = [1] * (batch.ndim - 3)
+    batch = batch.take_along_dim(rows.view(len(batch), *ones, height, 1), dim=-2)
+    return batch.take_along_dim(columns.view(len(batch), *ones, 1, width), dim=-1)
+
+
+def _batches(clips: int, size: int, order: torch.Generator, least: int) -> Iterator[Tensor]:
+    """Every position once, in random order; a remainder of fewer than ``least`` joins the batch before."""
+    positions = torch.randperm(clips, generator=order)
+    ends = list(range(size, clips, size))
+    if ends and clips - ends[-1] < least:
+        ends.pop()
+    yield from positions.tensor_split(ends)
+
+
+def _class_weights(y: Tensor) -> Tensor:
+    """N / (C * N_c), the mean weight of a clip being one; 0 for a class without training clips."""
+    counts = torch.bincount(y)
+    return torch.where(counts > 0, len(y) / (counts.clamp(min=1) * (counts > 0).sum()), 0.0)
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[Any, torch.optim.lr_scheduler.LRScheduler]:
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "sgd":
+        optimizer = torch.optim.SGD(
+            weights, lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
+        )
+    else:
+        kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+        optimizer = kind(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    if recipe.schedule == "cosine":
+        return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
+    return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def _tensors(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
+    """Inputs and class indices, checked against what the model eats."""
+    if isinstance(data, ClipDataset):
+        x, y = torch.tensor(data.inputs), torch.tensor(data.targets)
+    else:
+        x, y = data
+        if len(x) != len(y) or y.ndim != 1 or y.is_floating_point() or (len(y) and int(y.min()) < 0):
+            raise InputError(
+                f"{len(x)} inputs and class indices of shape {tuple(y.shape)}, {y.dtype}; expected one whole number, 0 "
+                "or more, for each input."
+            )
+    if len(y) == 0:
+        raise InputError("There are no clips; expected one or more.")
+    spec = getattr(model, "input_spec", None)
+    if isinstance(spec, InputSpec):
+        spec.check(x)
+    return x, y
+
+
+def _accelerator(device: Device, precision: Precision) -> Accelerator:
+    """An accelerator for this call; accelerate keeps one state a process, which another device or precision needs anew."""
+    if device not in get_args(Device):
+        raise InputError(f"device is {device!r}; expected one of {get_args(Device)}.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device is 'cuda', but torch sees no GPU; use 'cpu' or 'auto'.")
+    if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+        raise InputError("precision 'fp16' needs a GPU; use 'bf16' or 'no' on the CPU.")
+    if not torch.distributed.is_initialized():
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
