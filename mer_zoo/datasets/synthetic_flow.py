@@ -36,6 +36,8 @@ UNITS: dict[str, dict[int, float]] = {
 }
 NEGATIVE = {"anger": 0.32, "disgust": 0.33, "repression": 0.15, "contempt": 0.08, "fear": 0.06, "sadness": 0.06}
 
+STRAY = 0.4  # share of clips with one unit more, of any emotion: real labels follow from units only in part
+
 # Action unit -> bumps (x, y, u, v, width) on the left half of the picture, x and y from 0 to 1, v downwards; the
 # right half mirrors x and u.
 BUMPS: dict[int, list[tuple[float, float, float, float, float]]] = {
@@ -70,7 +72,6 @@ class SyntheticFlow(Corpus):
         subjects: Number of persons, 2 or more.
         clips_per_subject: Clips of each, 3 or more.
         seed: Other seeds are other persons.
-        first_subject: Number of the first person, so that sets of one seed need not overlap.
     """
 
     name, title = "synthetic_flow", "Synthetic optical flow of micro-expressions"
@@ -78,22 +79,20 @@ class SyntheticFlow(Corpus):
     native_spec = FLOW_IMAGE
     needs_root = False
 
-    def __init__(self, subjects: int = 16, clips_per_subject: int = 9, seed: int = 0, first_subject: int = 0) -> None:
+    def __init__(self, subjects: int = 16, clips_per_subject: int = 9, seed: int = 0) -> None:
         super().__init__(None)
         for name, value, least in (
             ("subjects", subjects, 2),
             ("clips_per_subject", clips_per_subject, 3),
             ("seed", seed, 0),
-            ("first_subject", first_subject, 0),
         ):
             if not isinstance(value, int) or value < least:
                 raise InputError(f"synthetic_flow: {name} is {value!r}; expected a whole number, {least} or more.")
-        self.subjects, self.clips_per_subject = subjects, clips_per_subject
-        self.seed, self.first_subject = seed, first_subject
+        self.subjects, self.clips_per_subject, self.seed = subjects, clips_per_subject, seed
 
     def read(self) -> Iterator[Sample]:
         """One sample for each person and clip."""
-        for subject in range(self.first_subject, self.first_subject + self.subjects):
+        for subject in range(self.subjects):
             for clip in range(self.clips_per_subject):
                 yield self._sample(subject, clip)
 
@@ -105,13 +104,14 @@ class SyntheticFlow(Corpus):
         table = UNITS[emotion]
         units = [unit for unit, probability in table.items() if rng.random() < probability]
         units = units or [int(rng.choice(list(table)))]
+        if rng.random() < STRAY:
+            units.append(int(rng.choice([unit for unit in BUMPS if unit not in units])))
         names = {"subject": f"{self.seed}-{subject:03d}", "clip": f"{clip:03d}"}
         return Sample(corpus=self.name, **names, emotion=emotion, aus=tuple(str(unit) for unit in sorted(units)))
 
     @cached_property
     def _numbers(self) -> dict[str, tuple[int, int]]:
-        first, per = self.first_subject, self.clips_per_subject
-        return {s.key: (first + i // per, i % per) for i, s in enumerate(self.samples)}
+        return {s.key: divmod(i, self.clips_per_subject) for i, s in enumerate(self.samples)}
 
     def flow(self, sample: Sample) -> npt.NDArray[np.float32]:
         """The flow itself: (28, 28, 2), u to the right and v downwards, in pixels.

@@ -19,7 +19,9 @@ import huggingface_hub
 import timm
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from timm.models import DefaultCfg, PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -362,3 +364,17 @@ def input_spec(model_or_name: nn.Module | str) -> InputSpec:
             f"{type(model_or_name).__name__} does not say what it eats; set model.input_spec = mer_zoo.InputSpec(…)."
         )
     return spec
+
+
+def write_pretrained(model: nn.Module, folder: Path, facts: dict[str, Any]) -> None:
+    """Write ``model.safetensors`` and timm's ``config.json`` with our block, which holds the input spec and ``facts``.
+
+    What the model was built with, its input and its number of classes are written as they are now, so that it is
+    built alike on loading.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    options = {"in_chans": model.in_chans, "num_classes": model.num_classes}
+    block = {"input_spec": input_spec(model).to_dict(), **facts}
+    save_config_for_hf(model, folder / "config.json", model_config={CONFIG_KEY: block}, model_args=options)

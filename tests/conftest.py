@@ -1,0 +1,29 @@
+"""No test reaches the network; what needs a server starts one on loopback."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["CI"] = "1"  # no progress bars
+
+from pathlib import Path
+
+import pytest
+
+import mer_zoo
+from mer_zoo.datasets import Corpus
+
+
+@pytest.fixture(scope="session")
+def persons() -> Corpus:
+    """Four made-up persons with six clips each."""
+    return mer_zoo.open_corpus("synthetic_flow", subjects=4, clips_per_subject=6)
+
+
+@pytest.fixture(scope="session")
+def flow_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up copy of the MEGC 2019 flow release, as a folder of pictures beside the list."""
+    from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
+
+    folder = tmp_path_factory.mktemp("release")
+    MEGC2019Flow.write_specimen(folder)
+    return folder

@@ -1,0 +1,81 @@
+"""The arrows between rooms, what importing costs, and how long files may be."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mer_zoo
+
+PACKAGE = Path(mer_zoo.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Room -> rooms that it may import; errors are everybody's.
+ARROWS = {
+    "errors": set(),
+    "types": set(),
+    "registry": set(),
+    "metrics": set(),
+    "protocols": {"types", "registry"},
+    "models": {"types", "registry"},
+    "datasets": {"types", "registry", "preprocessing.flow"},
+    "preprocessing": {"types", "datasets._base", "preprocessing"},
+    "training": {"types"},
+    "runs": {"types"},
+    "evaluation": {"types", "metrics", "models", "datasets", "preprocessing.cache", "protocols", "runs", "training"},
+    "reporting": {"types", "metrics", "protocols", "runs"},
+    "hub": {"models"},
+}
+
+
+def _imports(file: Path) -> set[str]:
+    """Modules of ours that a file imports, ``TYPE_CHECKING`` or not, within functions or not."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mer_zoo"):
+            stem = (node.module or "").removeprefix("mer_zoo").lstrip(".")
+            names |= {stem} if stem else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {a.name.removeprefix("mer_zoo.") for a in node.names if a.name.startswith("mer_zoo.")}
+    return names
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_follow_the_arrows(file: Path) -> None:
+    room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    allowed = ARROWS[room] | {"errors", room}
+    stray = {name for name in _imports(file) if not any(name == a or name.startswith(f"{a}.") for a in allowed)}
+    assert not stray
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_files_are_short(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= 400
+
+
+def test_only_the_builder_knows_timm() -> None:
+    users = {f.name for f in FILES if "import timm" in f.read_text() or "from timm" in f.read_text()}
+    assert users == {"_builder.py"}
+
+
+def test_import_is_lazy_and_fills_the_registry_of_timm() -> None:
+    code = (
+        "import sys, mer_zoo, timm; "
+        "print([m for m in ('cv2', 'pandas', 'matplotlib', 'sklearn', 'accelerate') if m in sys.modules], "
+        "timm.is_model('dat_densenet3d'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] True"
+
+
+def test_public_names_are_there_and_none_hides_a_module() -> None:
+    for name in mer_zoo.__all__:
+        assert getattr(mer_zoo, name) is not None
+    functions = {name for name in mer_zoo.__all__ if callable(getattr(mer_zoo, name))}
+    assert not functions & {f.stem for f in PACKAGE.glob("*.py")}
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = mer_zoo.nonsense

@@ -1,0 +1,242 @@
+"""One contract for every network in the registry: what timm's users expect of a model."""
+
+import functools
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import timm
+import timm.optim
+import torch
+from torch import Tensor, nn
+
+import mer_zoo
+from mer_zoo.errors import InputError, MerZooError, UnknownNameError
+
+every_model = pytest.mark.parametrize("name", mer_zoo.list_models())
+
+
+def batch(model: nn.Module | str, size: int = 2) -> Tensor:
+    spec = mer_zoo.input_spec(model)
+    generator = torch.Generator().manual_seed(0)
+    return spec.low + torch.rand(size, *spec.shape, generator=generator) * (spec.high - spec.low)
+
+
+@functools.cache
+def shared(name: str) -> Any:
+    """A network that no test changes, in evaluation mode."""
+    torch.manual_seed(0)
+    return mer_zoo.create_model(name, num_classes=5).eval()
+
+
+@every_model
+@torch.no_grad()
+def test_logits_are_the_head_of_the_features(name: str) -> None:
+    model, x = shared(name), batch(name)
+    logits = model(x)
+    assert logits.shape == (2, 5)
+    features = model.forward_features(x)
+    torch.testing.assert_close(model.forward_head(features), logits)
+    vector = model.forward_head(features, pre_logits=True)
+    assert vector.shape == (2, model.num_features) == (2, model.head_hidden_size)
+    torch.testing.assert_close(model.get_classifier()(vector), logits)
+
+
+@every_model
+@torch.no_grad()
+def test_a_clip_does_not_see_its_neighbours(name: str) -> None:
+    model, x = shared(name), batch(name)
+    torch.testing.assert_close(model(x)[:1], model(x[:1]), rtol=1e-4, atol=1e-5)
+
+
+@every_model
+@torch.no_grad()
+def test_timm_makes_the_same_model(name: str) -> None:
+    torch.manual_seed(0)
+    twin = timm.create_model(name, num_classes=5).eval()
+    torch.testing.assert_close(twin(batch(name)), shared(name)(batch(name)))
+    assert mer_zoo.input_spec(twin) == mer_zoo.input_spec(name)
+
+
+@every_model
+def test_without_classes_the_vector_comes_out(name: str) -> None:
+    model: Any = mer_zoo.create_model(name, num_classes=0).eval()
+    assert isinstance(model.get_classifier(), nn.Identity)
+    assert model(batch(name)).shape == (2, model.num_features)
+    model.reset_classifier(7)
+    assert model.num_classes == 7
+    assert model(batch(name)).shape == (2, 7)
+    model.reset_classifier(0)
+    assert model(batch(name)).shape == (2, model.num_features)
+
+
+@every_model
+@torch.no_grad()
+def test_intermediates_agree_with_feature_info(name: str) -> None:
+    model, x = shared(name), batch(name)
+    last, maps = model.forward_intermediates(x)
+    torch.testing.assert_close(last, model.forward_features(x))
+    assert len(maps) == len(model.feature_info)
+    size = mer_zoo.input_spec(name).size
+    for info, feature in zip(model.feature_info, maps, strict=True):
+        assert feature.shape[1] == info["num_chs"]
+        assert feature.shape[-1] == pytest.approx(size / info["reduction"], abs=1)
+    alone = model.forward_intermediates(x, indices=[0], stop_early=True, intermediates_only=True)
+    torch.testing.assert_close(alone[0], maps[0])
+    normed = model.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)
+    torch.testing.assert_close(normed[0], last)
+    with pytest.raises(InputError, match="there are"):
+        model.forward_intermediates(x, indices=[99])
+    with pytest.raises(InputError, match="NCHW"):
+        model.forward_intermediates(x, output_fmt="NLC")
+
+
+@every_model
+@torch.no_grad()
+def test_features_only_gives_the_chosen_maps(name: str) -> None:
+    backbone: Any = timm.create_model(name, features_only=True, out_indices=(0, -1), num_classes=5).eval()
+    backbone.model.load_state_dict(shared(name).state_dict())
+    x = batch(name)
+    _, maps = shared(name).forward_intermediates(x)
+    first, last = backbone(x)
+    torch.testing.assert_close(first, maps[0])
+    torch.testing.assert_close(last, maps[-1])
+    assert backbone.feature_info.channels() == [first.shape[1], last.shape[1]]
+    assert mer_zoo.input_spec(backbone) == mer_zoo.input_spec(name)
+
+
+@every_model
+def test_grad_checkpointing_changes_no_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    model: Any = mer_zoo.create_model(name, drop_rate=0.0).train().double()
+    x = batch(name, 4 if "_se" in name or name == "ststnet" else 2).double()
+    gradients = []
+    for enable in (False, True):
+        model.set_grad_checkpointing(enable)
+        model.zero_grad()
+        model(x).square().sum().backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, plain, rtol=1e-6, atol=1e-9)
+
+
+@every_model
+def test_layers_have_a_depth(name: str) -> None:
+    model: Any = shared(name)
+    optimizer = timm.optim.create_optimizer_v2(model, opt="adamw", lr=1e-3, layer_decay=0.5)
+    scales = {p: g["lr_scale"] for g in optimizer.param_groups for p in g["params"]}
+    assert scales[model.fc.weight] == 1.0
+    assert min(scales.values()) == scales[next(iter(model.parameters()))] < 1.0
+    assert set(model.group_matcher(coarse=True)) == {"stem", "blocks"}
+
+
+@every_model
+def test_device_and_dtype(name: str) -> None:
+    ghost = mer_zoo.create_model(name, device="meta")
+    assert all(p.device.type == "meta" for p in ghost.parameters())
+    half = mer_zoo.create_model(name, dtype=torch.bfloat16).eval()
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+    assert torch.get_default_dtype() == torch.float32
+    assert half(batch(name).bfloat16()).dtype == torch.bfloat16
+
+
+@every_model
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_another_number_of_channels(name: str, channels: int) -> None:
+    model: Any = mer_zoo.create_model(name, in_chans=channels).eval()
+    spec = mer_zoo.input_spec(model)
+    assert model.in_chans == spec.shape[0] == channels
+    assert model(batch(model)).shape == (2, 3)
+
+
+@every_model
+def test_save_and_load(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    model: Any = mer_zoo.create_model(name, num_classes=4).eval()
+    mer_zoo.save_pretrained(model, tmp_path / "saved", classes=("a", "b", "c", "d"))
+    x = batch(name)
+    loaded = mer_zoo.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True).eval()
+    torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
+    assert mer_zoo.input_spec(loaded) == mer_zoo.input_spec(model)
+    headless: Any = mer_zoo.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True, num_classes=0).eval()
+    vector = model.forward_head(model.forward_features(x), pre_logits=True)
+    torch.testing.assert_close(headless(x), vector, rtol=0, atol=0)
+    file = tmp_path / "saved" / "model.safetensors"
+    plain = mer_zoo.create_model(name, num_classes=4, checkpoint_path=str(file)).eval()
+    torch.testing.assert_close(plain(x), model(x), rtol=0, atol=0)
+
+
+@every_model
+def test_a_wrong_shape_is_named(name: str) -> None:
+    model, spec = shared(name), mer_zoo.input_spec(name)
+    expected = r"expected \(B, " + ", ".join(map(str, spec.shape)) + r"\)"
+    for shape in (spec.shape, (1, *spec.shape, 2), (1, spec.shape[0] + 1, *spec.shape[1:]), (1, *spec.shape[:-1], 9)):
+        with pytest.raises(InputError, match=expected):
+            model(torch.zeros(shape))
+
+
+@every_model
+def test_wrong_values_are_named(name: str) -> None:
+    model, spec = shared(name), mer_zoo.input_spec(name)
+    with pytest.warns(UserWarning, match=rf"expected {spec.low:g}\.\.{spec.high:g}"):
+        model(batch(name) * 3 - spec.high)
+    with pytest.raises(InputError, match=rf"expected {spec.low:g}\.\.{spec.high:g}"):
+        mer_zoo.training.predict(model, (batch(name) * 3 - spec.high, torch.zeros(2, dtype=torch.long)))
+
+
+@every_model
+def test_it_learns(name: str) -> None:
+    """Every weight gets a gradient, and two steps lower the loss on what was learnt."""
+    torch.manual_seed(0)
+    model: Any = mer_zoo.create_model(name, drop_rate=0.0).train()
+    x, y = batch(name, 4), torch.tensor([0, 1, 2, 1])
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3 if name != "ststnet" else 1e-4)
+    losses = []
+    for _ in range(3):
+        loss = nn.functional.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert all(p.grad is not None for p in model.parameters())
+    assert losses[-1] < losses[0]
+
+
+@every_model
+def test_export_with_any_batch(name: str) -> None:
+    model, x = shared(name), batch(name)
+    dynamic = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},))
+    three = batch(name, 3)
+    torch.testing.assert_close(dynamic.module()(three), model(three), rtol=1e-4, atol=1e-5)
+
+
+def test_names_and_patterns() -> None:
+    names = mer_zoo.list_models()
+    assert set(mer_zoo.list_models("dat_densenet3d_*")) == {n for n in names if n.startswith("dat_densenet3d_")}
+    assert "resnet18" not in names
+    assert set(names) <= set(timm.list_models())
+    assert mer_zoo.list_models(pretrained=True) == []
+
+
+def test_an_unknown_model_lists_near_names() -> None:
+    with pytest.raises(UnknownNameError, match=r"No model is named 'dat_densnet3d'. Did you mean dat_densenet3d"):
+        mer_zoo.create_model("dat_densnet3d")
+    with pytest.raises(UnknownNameError, match="Did you mean ststnet"):
+        mer_zoo.input_spec("stsnet")
+
+
+def test_weights_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(MerZooError, match=r"no weights 'ststnet'; for ststnet there are: none"):
+        mer_zoo.create_model("ststnet", pretrained=True)
+    with pytest.raises(MerZooError, match=r"no weights 'ststnet.imagenet'"):
+        mer_zoo.create_model("ststnet.imagenet")
+
+
+def test_a_module_that_does_not_say_what_it_eats() -> None:
+    with pytest.raises(InputError, match=r"set model.input_spec"):
+        mer_zoo.input_spec(nn.Linear(2, 2))
+
+
+def test_num_classes_must_not_be_negative() -> None:
+    with pytest.raises(InputError, match="num_classes is -1"):
+        cast(Any, mer_zoo.create_model("ststnet")).reset_classifier(-1)
