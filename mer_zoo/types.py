@@ -151,7 +151,8 @@ class InputSpec:
                 lies in 0..1 where 0..255 is expected.
         """
         self.check_shape(batch)
-        low, high = float(batch.min()), float(batch.max())
+        values = batch.detach() if hasattr(batch, "detach") else batch
+        low, high = float(values.min()), float(values.max())
         slack = 1e-3 * (self.high - self.low)
         expected = f"expected {self.low:g}..{self.high:g} for channels {', '.join(self.channels)}"
         if not (self.low - slack <= low and high <= self.high + slack):
