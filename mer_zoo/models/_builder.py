@@ -202,12 +202,12 @@ def _default_cfg(name: str, spec: InputSpec, weights: Path) -> DefaultCfg:
         first_conv=None,  # see _adapt
         classifier="fc",
     )
-    cfgs: dict[str, Any] = {name: plain}
+    cfgs: dict[str, Any] = {}
     for file in sorted(weights.glob(f"{name}.*.safetensors")):
         with safe_open(file, framework="pt") as saved:
             classes = saved.get_slice("fc.weight").get_shape()[0]
         cfgs[file.stem] = {**vars(plain), "file": str(file), "num_classes": classes}
-    return cast(DefaultCfg, generate_default_cfgs(cfgs)[name])
+    return cast(DefaultCfg, generate_default_cfgs(cfgs or {name: plain})[name])
 
 
 def build(
