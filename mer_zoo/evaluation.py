@@ -30,7 +30,7 @@ from mer_zoo.models import create_model
 from mer_zoo.preprocessing.cache import cook_all
 from mer_zoo.protocols import Protocol, get_protocol
 from mer_zoo.runs import RunFolder
-from mer_zoo.training import ClipDataset, Device, Recipe, fit, predict
+from mer_zoo.training import ClipDataset, Device, Recipe, check_device, fit, predict
 from mer_zoo.types import Counts, Fold, InputSpec, Sample
 
 Roots = Mapping[str, str | Path | Corpus | None]
@@ -111,6 +111,7 @@ def evaluate(
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     recipe = recipe or Recipe()
     _check_arguments(selection, jobs)
+    check_device(device, recipe.precision)
     make = _factory(build, protocol)
     with _seeded(recipe.seed):
         model = make()

@@ -80,8 +80,9 @@ class RunFolder:
 
 def read_predictions(file: Path) -> pd.DataFrame:
     """A table of predictions as it was written: numbers to the last digit, subject 006 as text."""
-    text = dict.fromkeys(TEXT, str)
-    return pd.read_csv(file, dtype=text, keep_default_na=False, float_precision="round_trip")
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    kinds = {name: float if name.startswith("p_") else int for name in table.columns if name not in TEXT}
+    return table.astype(kinds)
 
 
 def versions() -> dict[str, str]:

@@ -167,14 +167,15 @@ def _train(accelerator: Accelerator, model: nn.Module, x: Tensor, y: Tensor, rec
     order = torch.Generator().manual_seed(recipe.seed)
     losses = []
     for _ in range(recipe.epochs):
-        total = torch.zeros((), device=y.device)
+        total = torch.zeros((), dtype=torch.float64, device=y.device)
         for batch in _batches(len(y), recipe.batch_size, order, least=max(2, processes)):
             batch = batch.to(y.device)
             mine = batch[rank::processes]
             inputs = augment(x.index_select(0, mine), recipe, spec)
             with accelerator.autocast():
                 logits = wrapped(inputs)
-            loss = F.cross_entropy(logits.float(), y[mine], weight[: logits.shape[1]], reduction="sum")
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            loss = F.cross_entropy(logits, y[mine], _fit_to(weight, logits), reduction="sum")
             share = loss / weight[y[batch]].sum()
             accelerator.backward(share * processes)  # gradients are averaged over processes
             optimizer.step()
@@ -184,6 +185,14 @@ def _train(accelerator: Accelerator, model: nn.Module, x: Tensor, y: Tensor, rec
         losses.append(accelerator.reduce(total, "sum") / len(y))
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     return [float(loss) for loss in losses]
+
+
+def _fit_to(weight: Tensor, logits: Tensor) -> Tensor:
+    """Class weights in the number and type of the logits; a class without training clips weighs nothing."""
+    missing = logits.shape[1] - len(weight)
+    if missing < 0:
+        raise InputError(f"The model gives {logits.shape[1]} logits; class index {len(weight) - 1} needs more.")
+    return F.pad(weight, (0, missing)).to(logits.dtype)
 
 
 @torch.no_grad()
@@ -289,14 +298,23 @@ def _tensors(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _accelerator(device: Device, precision: Precision) -> Accelerator:
-    """An accelerator for this call; accelerate keeps one state a process, which another device or precision needs anew."""
+def check_device(device: Device, precision: Precision) -> None:
+    """Refuse a device or precision that is not to be had here.
+
+    Raises:
+        InputError: If it is not.
+    """
     if device not in get_args(Device):
         raise InputError(f"device is {device!r}; expected one of {get_args(Device)}.")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device is 'cuda', but torch sees no GPU; use 'cpu' or 'auto'.")
     if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
         raise InputError("precision 'fp16' needs a GPU; use 'bf16' or 'no' on the CPU.")
+
+
+def _accelerator(device: Device, precision: Precision) -> Accelerator:
+    """An accelerator for this call; accelerate keeps one state a process, which another device or precision needs anew."""
+    check_device(device, precision)
     if not torch.distributed.is_initialized():
         AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=device == "cpu", mixed_precision=precision)

@@ -1,0 +1,290 @@
+"""The whole way: honest folds, one table by key, resume, and what is refused before any training."""
+
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import mer_zoo
+from mer_zoo import evaluation
+from mer_zoo.datasets import Corpus
+from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
+from mer_zoo.errors import CorpusError, InputError, RunError
+from mer_zoo.evaluation import fold_seed
+from mer_zoo.runs import read_predictions
+from mer_zoo.types import InputSpec
+
+RECIPE = mer_zoo.Recipe(epochs=2, lr=2e-3)
+
+
+class Flat(nn.Module):
+    """A linear network that nobody registered."""
+
+    def __init__(self, classes: int = 3, pixels: int = 3 * 28 * 28) -> None:
+        super().__init__()
+        self.fc = nn.Linear(pixels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(x.flatten(1) / 255)
+        return logits
+
+
+@pytest.fixture(scope="module")
+def roots(persons: Corpus) -> dict[str, Corpus]:
+    return {"synthetic_flow": persons}
+
+
+@pytest.fixture(scope="module")
+def table(roots: dict[str, Corpus]) -> pd.DataFrame:
+    return mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE)
+
+
+def test_one_row_a_clip_with_its_own_class(table: pd.DataFrame, persons: Corpus) -> None:
+    protocol = mer_zoo.get_protocol("synthetic-3")
+    assert list(table) == [
+        *("key", "corpus", "subject", "clip", "fold", "target", "pred"),
+        *("p_negative", "p_positive", "p_surprise"),
+    ]
+    assert sorted(table["key"]) == sorted(s.key for s in persons.samples)
+    targets = {s.key: protocol.target(s) for s in persons.samples}
+    assert table.set_index("key")["target"].to_dict() == targets
+    assert (table["fold"] == table["corpus"] + "/" + table["subject"]).all()
+    shares = table[["p_negative", "p_positive", "p_surprise"]].to_numpy()
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(shares.argmax(axis=1), table["pred"])
+
+
+def test_the_table_says_how_it_was_made(table: pd.DataFrame) -> None:
+    run = table.attrs["run"]
+    assert run["model"] == "ststnet"
+    assert run["selection"] == "last"
+    assert run["recipe"]["epochs"] == 2
+    assert InputSpec.from_dict(run["input_spec"]) == mer_zoo.input_spec("ststnet")
+    assert run["versions"]["mer-zoo"] == mer_zoo.__version__
+
+
+def test_every_fold_is_trained_alone_on_the_others(roots: dict[str, Corpus], table: pd.DataFrame) -> None:
+    """One fold done by hand with fit and predict gives the rows of the table."""
+    spec = mer_zoo.input_spec("ststnet")
+    data = mer_zoo.create_dataset("synthetic-3", roots, spec)
+    fold = mer_zoo.get_protocol("synthetic-3").folds(data.samples)[2]
+    seed = fold_seed(RECIPE.seed, fold.name)
+    torch.manual_seed(seed)
+    model = mer_zoo.create_model("ststnet", num_classes=3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    recipe = mer_zoo.Recipe(**{**vars(RECIPE), "seed": seed})
+    mer_zoo.training.fit(model, data.subset(fold.train), recipe)
+    shares = mer_zoo.training.predict(model, data.subset(fold.test))
+    torch.set_num_threads(threads)
+    rows = table[table["fold"] == fold.name]
+    assert rows["key"].tolist() == [s.key for s in fold.test]
+    np.testing.assert_array_equal(rows["p_surprise"], shares[:, 2].double())
+
+
+def test_held_out_clips_never_reach_fit(roots: dict[str, Corpus], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[str]] = []
+    real = evaluation.fit
+
+    def spy(model: nn.Module, data: Any, recipe: Any, **options: Any) -> list[float]:
+        seen.append(set(data.persons))
+        return real(model, data, recipe, **options)
+
+    monkeypatch.setattr(evaluation, "fit", spy)
+    table = mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE)
+    everybody = set(table["fold"])
+    assert [everybody - persons for persons in seen] == [{fold} for fold in table["fold"].unique()]
+
+
+def test_folds_side_by_side_give_the_same_table(roots: dict[str, Corpus], table: pd.DataFrame) -> None:
+    side_by_side = mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, jobs=2)
+    pd.testing.assert_frame_equal(side_by_side, table, check_exact=True)
+
+
+def test_a_fold_does_not_depend_on_which_others_there_are(persons: Corpus, table: pd.DataFrame) -> None:
+    assert fold_seed(0, "samm/006") != fold_seed(0, "samm/007") != fold_seed(1, "samm/007")
+    assert len({fold_seed(0, f"samm/{i:03d}") for i in range(999)}) == 999
+
+
+def test_an_interrupted_run_goes_on_to_the_same_table(
+    roots: dict[str, Corpus], table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    real, calls = evaluation.fit, []
+
+    def dies(model: nn.Module, data: Any, recipe: Any, **options: Any) -> list[float]:
+        calls.append(recipe.seed)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(model, data, recipe, **options)
+
+    monkeypatch.setattr(evaluation, "fit", dies)
+    with pytest.raises(KeyboardInterrupt):
+        mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=out)
+    assert len(list(out.glob("folds/*/*"))) == 2
+    (out / ".unfinished-1").mkdir()  # what a killed process leaves behind
+    again = mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=out)
+    assert len(calls) == 3 + 2
+    pd.testing.assert_frame_equal(again, table, check_exact=True)
+    third = mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=out)
+    assert len(calls) == 5
+    pd.testing.assert_frame_equal(third, table, check_exact=True)
+    assert third.attrs == table.attrs
+
+
+def _files(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {str(f): (f.read_bytes(), f.stat().st_mtime_ns) for f in folder.rglob("*") if f.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"recipe": mer_zoo.Recipe(epochs=3, lr=2e-3)}, r"recipe.epochs: 2 there, 3 now"),
+        ({"recipe": mer_zoo.Recipe(epochs=2, lr=2e-3, seed=1)}, r"recipe.seed: 0 there, 1 now"),
+        ({"build": Flat}, r"model: 'ststnet' there, '.*Flat' now"),
+        ({"roots": None}, r"data: '\w+' there, '\w+' now"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused_and_left_alone(
+    changes: dict[str, Any], words: str, roots: dict[str, Corpus], tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"build": "ststnet", "protocol": "synthetic-3", "roots": roots, "recipe": RECIPE}
+    mer_zoo.evaluate(**arguments, out=tmp_path)
+    before = _files(tmp_path)
+    with pytest.raises(RunError, match=words):
+        mer_zoo.evaluate(**{**arguments, **changes}, out=tmp_path)
+    assert _files(tmp_path) == before
+
+
+def test_a_folder_of_other_files_is_refused(roots: dict[str, Corpus], tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("three years")
+    with pytest.raises(RunError, match="holds files but no run.json"):
+        mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=tmp_path)
+
+
+def test_a_network_that_nobody_registered_gets_the_corpus_as_it_is(roots: dict[str, Corpus]) -> None:
+    table = mer_zoo.evaluate(Flat, "synthetic-3", roots, recipe=RECIPE)
+    assert table.attrs["run"]["input_spec"]["channels"] == ["u", "v", "strain"]
+
+
+def test_a_network_that_nobody_registered_may_say_what_it_eats(roots: dict[str, Corpus]) -> None:
+    spec = InputSpec("flow", ("v",), size=28, high=255.0, scaling="channel_min_max", flow_method="tvl1")
+
+    def build() -> nn.Module:
+        model: Any = Flat(pixels=28 * 28)
+        model.input_spec = spec
+        return model
+
+    table = mer_zoo.evaluate(build, "synthetic-3", roots, recipe=RECIPE)
+    assert table.attrs["run"]["input_spec"] == spec.to_dict()
+
+
+def test_saved_weights_are_where_each_fold_starts(roots: dict[str, Corpus], tmp_path: Path) -> None:
+    trained = mer_zoo.create_model("ststnet")
+    data = mer_zoo.create_dataset("synthetic-3", None, mer_zoo.input_spec(trained))
+    mer_zoo.training.fit(trained, data, mer_zoo.Recipe(epochs=10, lr=2e-3))
+    mer_zoo.save_pretrained(trained, tmp_path / "m")
+    barely = mer_zoo.Recipe(epochs=1, lr=1e-9)
+    table = mer_zoo.evaluate(f"local-dir:{tmp_path / 'm'}", "synthetic-3", roots, recipe=barely)
+    alone = mer_zoo.create_dataset("synthetic-3", roots, mer_zoo.input_spec(trained))
+    expected = mer_zoo.training.predict(trained, alone)
+    assert (table["pred"].to_numpy() == expected.argmax(dim=1).numpy()).mean() > 0.9
+
+
+def test_real_looking_flow_of_three_corpora(flow_release: Path, tmp_path: Path) -> None:
+    table = mer_zoo.evaluate("ststnet", "megc2019", {"megc2019_flow": flow_release}, recipe=RECIPE, out=tmp_path)
+    assert set(table["corpus"]) == {"casme2", "samm", "smic"}
+    assert "006" in set(table["subject"])
+    written = read_predictions(next(tmp_path.glob("folds/samm/006/predictions.csv")))
+    expected = table[table["fold"] == "samm/006"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(written, expected, check_exact=True)
+
+
+def test_missing_corpora_are_named(flow_release: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(flow_release, tmp_path / "part")
+    listing = tmp_path / "part" / "combined_3class_gt.csv"
+    listing.write_text("\n".join(line for line in listing.read_text().splitlines() if "samm" not in line))
+    for file in (tmp_path / "part" / "flow").glob("0*.png"):
+        file.unlink()
+    with caplog.at_level(logging.WARNING):
+        table = mer_zoo.evaluate("ststnet", "megc2019", {"megc2019_flow": tmp_path / "part"}, recipe=RECIPE)
+    assert len(table) == 24
+    assert "samm is missing: 133 clips of 28 persons." in caplog.text
+
+
+def test_a_cache_is_used_and_notices_changes(flow_release: Path, tmp_path: Path) -> None:
+    shutil.copytree(flow_release, tmp_path / "copy")
+    roots, spec = {"megc2019_flow": tmp_path / "copy"}, mer_zoo.input_spec("ststnet")
+    plain = mer_zoo.create_dataset("megc2019", roots, spec)
+    for _ in range(2):
+        cached = mer_zoo.create_dataset("megc2019", roots, spec, cache=tmp_path / "cache")
+        np.testing.assert_array_equal(cached.inputs, plain.inputs)
+    files = list((tmp_path / "cache").iterdir())
+    assert [f.suffix for f in files] == [".npy"]
+    np.save(files[0], np.zeros_like(plain.inputs))
+    assert not mer_zoo.create_dataset("megc2019", roots, spec, cache=tmp_path / "cache").inputs.any()
+    time.sleep(0.01)
+    picture = next((tmp_path / "copy" / "flow").glob("sub01*"))
+    shutil.copy(next((tmp_path / "copy" / "flow").glob("sub17*")), picture)
+    changed = mer_zoo.create_dataset("megc2019", roots, spec, cache=tmp_path / "cache")
+    assert changed.inputs.any()
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"build": "ststnot"}, ValueError, "No model is named 'ststnot'. Did you mean ststnet"),
+        ({"build": "dat_densenet3d"}, InputError, "eats a difference of 20 frames; synthetic_flow holds flow images"),
+        ({"build": lambda: Flat(classes=5)}, InputError, r"gives \(5,\) logits a clip; expected 3"),
+        ({"protocol": "megc19"}, ValueError, "No protocol is named 'megc19'. Did you mean megc2019"),
+        ({"protocol": "megc2019", "roots": None}, InputError, "megc2019 needs folders of smic, casme2, samm"),
+        ({"protocol": "megc2019"}, CorpusError, "No clip found that takes part in megc2019"),
+        ({"roots": {"megc2019_flow": "/no/such/folder"}}, CorpusError, "does not exist"),
+        ({"roots": {"synthetic_flow": "/tmp"}}, CorpusError, "leave the folder out"),
+        ({"selection": "best"}, InputError, "selection is 'best'; expected 'last'"),
+        ({"jobs": 0}, InputError, "jobs is 0"),
+        ({"device": "gpu"}, InputError, "device is 'gpu'"),
+    ],
+)
+def test_bad_arguments_are_refused_before_training(
+    changes: dict[str, Any], error: type[Exception], words: str, persons: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "fit", lambda *_, **__: pytest.fail("trained"))
+    arguments = {"build": "ststnet", "protocol": "synthetic-3", "roots": {"synthetic_flow": persons}, "recipe": RECIPE}
+    with pytest.raises(error, match=words):
+        mer_zoo.evaluate(**{**arguments, **changes})
+
+
+def test_a_class_without_clips_is_refused(tmp_path: Path) -> None:
+    MEGC2019Flow.write_specimen(tmp_path, "npz")
+    with np.load(tmp_path / "flow.npz") as saved:
+        keep = saved["label"] != 2
+        arrays = {name: saved[name][keep] for name in saved}
+    np.savez(tmp_path / "flow.npz", **arrays)
+    with pytest.raises(InputError, match="megc2019: no clip is surprise"):
+        mer_zoo.evaluate("ststnet", "megc2019", {"megc2019_flow": tmp_path}, recipe=RECIPE)
+
+
+def test_the_same_clips_twice_are_refused(flow_release: Path) -> None:
+    again = mer_zoo.open_corpus("megc2019_flow", flow_release)
+    with pytest.raises(InputError, match="Two corpora hold the same 36 clips"):
+        mer_zoo.evaluate("ststnet", "megc2019", {"megc2019_flow": flow_release, "again": again}, recipe=RECIPE)
+
+
+def test_channels_without_names_cannot_be_cooked(roots: dict[str, Corpus]) -> None:
+    with pytest.raises(InputError, match="5 unnamed channels"):
+        mer_zoo.evaluate(lambda: mer_zoo.create_model("ststnet", in_chans=5), "synthetic-3", roots, recipe=RECIPE)
+
+
+def test_under_torchrun_it_says_what_to_call(roots: dict[str, Corpus], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"under torchrun call mer_zoo\.training\.fit"):
+        mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE)

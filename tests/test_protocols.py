@@ -1,0 +1,88 @@
+"""One contract for every protocol; folds against a naive re-implementation."""
+
+import dataclasses
+import itertools
+
+import pytest
+
+import mer_zoo
+from mer_zoo.datasets import Corpus, open_corpus
+from mer_zoo.errors import InputError, UnknownNameError
+from mer_zoo.protocols import leave_one_subject_out, register_protocol
+from mer_zoo.types import Counts, Sample
+
+every_protocol = pytest.mark.parametrize("name", mer_zoo.list_protocols())
+
+
+def made(corpus: str, subject: str, clip: str, emotion: str = "surprise") -> Sample:
+    return Sample(corpus=corpus, subject=subject, clip=clip, emotion=emotion)
+
+
+@every_protocol
+def test_a_protocol_is_sound(name: str) -> None:
+    protocol = mer_zoo.get_protocol(name)
+    assert set(protocol.emotions.values()) == set(protocol.classes)
+    for counts in protocol.counts.values():
+        assert not counts.classes or sum(counts.classes.values()) == counts.clips
+    assert protocol.source
+    assert set(protocol.made) <= set(mer_zoo.list_corpora())
+
+
+@every_protocol
+def test_selection_keeps_what_takes_part(name: str) -> None:
+    protocol = mer_zoo.get_protocol(name)
+    corpus, emotion = next(iter(protocol.counts)), next(iter(protocol.emotions))
+    samples = [made(corpus, "1", "a", emotion), made(corpus, "1", "b", "boredom"), made("elsewhere", "1", "c", emotion)]
+    assert protocol.select(samples) == samples[:1]
+    assert protocol.classes[protocol.target(samples[0])] == protocol.emotions[emotion]
+    with pytest.raises(InputError, match="labelled 'boredom'"):
+        protocol.target(samples[1])
+
+
+def test_leave_one_subject_out_against_a_naive_form(persons: Corpus) -> None:
+    samples = persons.samples
+    folds = leave_one_subject_out(samples)
+    groups = [list(group) for _, group in itertools.groupby(samples, key=lambda s: s.subject)]
+    assert [list(fold.test) for fold in folds] == groups
+    for fold in folds:
+        assert set(fold.train) | set(fold.test) == set(samples)
+        assert not {s.person for s in fold.train} & {s.person for s in fold.test}
+
+
+def test_subjects_of_one_number_in_three_corpora_are_three_persons() -> None:
+    samples = [made(corpus, "6", "a") for corpus in ("casme2", "smic", "samm")]
+    assert [fold.name for fold in leave_one_subject_out(samples)] == ["casme2/6", "samm/6", "smic/6"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_person_cannot_be_left_out(number: int) -> None:
+    with pytest.raises(InputError, match="needs two persons or more"):
+        leave_one_subject_out([made("smic", "1", "a")] * number)
+
+
+def test_megc2019_counts_are_those_of_the_challenge() -> None:
+    protocol = mer_zoo.get_protocol("megc2019")
+    assert sum(c.clips for c in protocol.counts.values()) == 442
+    assert sum(c.subjects for c in protocol.counts.values()) == 68
+    classes = {name: sum(c.classes[name] for c in protocol.counts.values()) for name in protocol.classes}
+    assert classes == {"negative": 250, "positive": 109, "surprise": 83}
+
+
+def test_deviations_name_what_is_missing() -> None:
+    protocol = mer_zoo.get_protocol("megc2019")
+    assert protocol.deviations(protocol.counts) == []
+    notes = protocol.deviations({"smic": protocol.counts["smic"], "casme2": Counts(24, 147, {"negative": 90})})
+    assert notes[0].startswith("casme2 has 147 clips of 24 persons (negative 90); expected 145 clips")
+    assert notes[1] == "samm is missing: 133 clips of 28 persons."
+
+
+def test_unknown_and_taken_names() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean megc2019"):
+        mer_zoo.get_protocol("megc-2019")
+    with pytest.raises(ValueError, match="exists already"):
+        register_protocol(dataclasses.replace(mer_zoo.get_protocol("megc2019")))
+
+
+def test_the_made_corpus_takes_part_in_its_protocol() -> None:
+    samples = open_corpus("synthetic_flow").samples
+    assert mer_zoo.get_protocol("synthetic-3").select(samples) == samples
