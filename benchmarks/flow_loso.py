@@ -51,7 +51,7 @@ def main() -> None:
 
 def _cpu_minutes(out: Path) -> float:
     folds = [json.loads(file.read_text()) for file in out.glob("folds/*/*/fold.json")]
-    return sum(fold["cpu_seconds"] for fold in folds) / 60
+    return float(sum(fold["cpu_seconds"] for fold in folds)) / 60
 
 
 def _cell(values: list[float]) -> str:

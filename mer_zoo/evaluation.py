@@ -141,12 +141,13 @@ def evaluate(
     return table
 
 
-Table = pd.DataFrame
-
-
 def _run(
-    work: Callable[[Fold], tuple[str, Table]], folds: list[Fold], done: dict[str, Table], jobs: int, classes: int
-) -> dict[str, Table]:
+    work: Callable[[Fold], tuple[str, pd.DataFrame]],
+    folds: list[Fold],
+    done: dict[str, pd.DataFrame],
+    jobs: int,
+    classes: int,
+) -> dict[str, pd.DataFrame]:
     """Run folds, ``jobs`` at a time, with a bar that shows the score so far; quiet where CI is set."""
     tables = dict(done)
     results = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(joblib.delayed(work)(f) for f in folds)
@@ -163,7 +164,7 @@ def _run(
 
 def _run_fold(
     make: Callable[[], nn.Module], data: ClipDataset, fold: Fold, recipe: Recipe, device: Device, folder: RunFolder
-) -> tuple[str, Table]:
+) -> tuple[str, pd.DataFrame]:
     wall, cpu = time.perf_counter(), time.process_time()
     seed = fold_seed(recipe.seed, fold.name)
     with _one_thread():
@@ -258,7 +259,9 @@ def _check_samples(protocol: Protocol, samples: list[Sample], persons: Sequence[
         if absent:
             raise InputError(f"{protocol.name}: no clip of {absent[:3]}; expected persons as corpus/subject.")
     if not samples:
-        raise CorpusError(f"No clip found that takes part in {protocol.name}, which takes {', '.join(protocol.counts)}.")
+        raise CorpusError(
+            f"No clip found that takes part in {protocol.name}, which is of {', '.join(protocol.counts)}."
+        )
     keys = [s.key for s in samples]
     if len(set(keys)) < len(keys):
         twice = sorted({key for key in keys if keys.count(key) > 1})

@@ -56,9 +56,9 @@ class RunFolder:
 
     def read(self, fold: Fold) -> pd.DataFrame | None:
         """Predictions of a finished fold, or None."""
-        if self.path is None or not (self._place(fold) / PREDICTIONS).exists():
+        if self.path is None or not (_place(self.path, fold) / PREDICTIONS).exists():
             return None
-        return read_predictions(self._place(fold) / PREDICTIONS)
+        return read_predictions(_place(self.path, fold) / PREDICTIONS)
 
     def write(self, fold: Fold, table: pd.DataFrame, facts: dict[str, Any]) -> None:
         """Keep a finished fold: all of it, or nothing if the process dies meanwhile."""
@@ -69,13 +69,13 @@ class RunFolder:
         temporary.mkdir()
         table.to_csv(temporary / PREDICTIONS, index=False)
         (temporary / FOLD).write_text(json.dumps(facts, indent=2) + "\n")
-        place = self._place(fold)
+        place = _place(self.path, fold)
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary.rename(place)
 
-    def _place(self, fold: Fold) -> Path:
-        assert self.path is not None
-        return self.path / "folds" / fold.name
+
+def _place(run: Path, fold: Fold) -> Path:
+    return run / "folds" / fold.name
 
 
 def read_predictions(file: Path) -> pd.DataFrame:

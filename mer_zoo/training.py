@@ -153,7 +153,7 @@ def fit(model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto"
         torch.manual_seed(recipe.seed + accelerator.process_index)
         losses = _train(accelerator, model, x, y, recipe)
     if not np.isfinite(losses).all():
-        raise MerZooError(f"The loss became {losses[-1]} within {recipe.epochs} epochs; try a smaller lr than {recipe.lr}.")
+        raise MerZooError(f"The loss became {losses[-1]}; try a smaller lr than {recipe.lr}, or look at the inputs.")
     return losses
 
 
@@ -212,7 +212,7 @@ def predict(model: nn.Module, data: Data, *, batch_size: int = 256, device: Devi
     place = _accelerator(device, "no").device
     training = model.training
     model.to(place).eval()
-    parts = [model(part.to(place)).float().softmax(dim=1).cpu() for part in x.split(batch_size)]
+    parts = [model(part.to(place)).float().softmax(dim=1).cpu() for part in torch.split(x, batch_size)]
     model.train(training)
     return torch.cat(parts)
 
@@ -313,7 +313,7 @@ def check_device(device: Device, precision: Precision) -> None:
 
 
 def _accelerator(device: Device, precision: Precision) -> Accelerator:
-    """An accelerator for this call; accelerate keeps one state a process, which another device or precision needs anew."""
+    """An accelerator for this call; its state, one a process, is made anew for another device or precision."""
     check_device(device, precision)
     if not torch.distributed.is_initialized():
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -211,7 +211,7 @@ def test_a_spoilt_npz_is_an_error(change: dict[str, Any], words: str, tmp_path: 
 
 def test_another_file_is_no_flow_release(tmp_path: Path) -> None:
     (tmp_path / "flow.mat").write_bytes(b"MATLAB")
-    with pytest.raises(CorpusError, match="is not an .npz file"):
+    with pytest.raises(CorpusError, match=r"is not an .npz file"):
         _ = open_corpus("megc2019_flow", tmp_path / "flow.mat").samples
 
 

@@ -1,5 +1,6 @@
 """The published network against Keras, the published numbers, and what our reading promises."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ def test_the_flagship_is_small() -> None:
 
 def _published_length(frames: int) -> list[int]:
     """Frames after the stem, and in each block, by the arithmetic of SAME and VALID padding in Keras."""
-    after_stem = -(-(-(-frames // 2)) // 2)
-    return [after_stem, after_stem, after_stem // 2, after_stem // 4, after_stem // 8]
+    after_stem = math.ceil(math.ceil(frames / 2) / 2)
+    return [after_stem, *(after_stem // 2**i for i in range(4))]
 
 
 @pytest.mark.parametrize("frames", [29, 32, 36])
@@ -132,7 +133,7 @@ def test_every_weight_of_our_reading_gets_a_gradient(seed: int) -> None:
 @pytest.mark.parametrize("num_frames", [10, 20])
 def test_no_temporal_tap_is_dead_when_time_is_kept(attention: str, temporal_transition: str, num_frames: int) -> None:
     options = {"attention": attention, "temporal_transition": temporal_transition, "num_frames": num_frames}
-    kernels = {n: g for n, g in _gradients("dat_densenet3d", **options).items() if g.ndim == 5}
+    kernels = {n: g for n, g in _gradients("dat_densenet3d", 0, **options).items() if g.ndim == 5}
     for name, gradient in kernels.items():
         assert bool((gradient.sum(dim=(0, 1, 3, 4)) > 0).all()), name
 
@@ -161,12 +162,13 @@ def test_temporal_transition_equals_padded_convolutions() -> None:
     x = torch.randn(2, 4, 10, 5, 5)
     parts = []
     for depth, branch in zip((1, 3, 6), layer.branches, strict=True):
-        norm, relu, conv = branch  # type: ignore[misc]
+        norm, relu, conv = (branch.get_submodule(str(i)) for i in range(3))
         side = 1 if depth > 1 else 0
         padded = F.pad(relu(norm(x)), (side, side, side, side, (depth - 1) // 2, depth // 2))
-        parts.append(F.conv3d(padded, conv.weight))
+        parts.append(F.conv3d(padded, conv.get_parameter("weight")))
     torch.testing.assert_close(layer(x), torch.cat(parts, dim=1))
-    assert [b[2].kernel_size[0] for b in TemporalTransition(4, 3, (1, 3, 6), 2).branches] == [1, 3, 3]  # type: ignore[index]
+    clamped: Any = TemporalTransition(4, 3, (1, 3, 6), 2).branches
+    assert [branch[2].kernel_size[0] for branch in clamped] == [1, 3, 3]
 
 
 @pytest.mark.parametrize("global_pool", ["max", "avg", "grid"])

@@ -38,7 +38,7 @@ def test_a_class_without_targets_has_no_score() -> None:
     ("target", "pred"), [([0, 1], [0]), ([0, 3], [0, 1]), ([0, 1], [0, -1]), ([0, 1], [0, 0.5]), ([[0]], [[0]])]
 )
 def test_confusion_refuses_what_is_no_class_index(target: list[int], pred: list[int]) -> None:
-    with pytest.raises(ValueError, match="expected|outside"):
+    with pytest.raises(ValueError, match=r"expected|outside"):
         metrics.confusion(target, pred, num_classes=3)
 
 

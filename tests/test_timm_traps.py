@@ -41,10 +41,11 @@ def test_first_convolutions_are_adapted_not_drawn_anew(
 
 @pytest.mark.parametrize("name", mer_zoo.list_models())
 def test_input_size_has_no_time_in_it(name: str) -> None:
-    cfg = mer_zoo.create_model(name, device="meta").pretrained_cfg
+    model: Any = mer_zoo.create_model(name, device="meta")
+    cfg = model.pretrained_cfg
     spec = mer_zoo.input_spec(name)
     assert cfg["input_size"] == (spec.shape[0], spec.size, spec.size)
-    assert timm.data.resolve_model_data_config(mer_zoo.create_model(name, device="meta"))["input_size"]
+    assert timm.data.resolve_model_data_config(model)["input_size"] == cfg["input_size"]
 
 
 def test_number_of_frames_is_a_model_argument_and_survives_saving(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_our_files_merge_with_no_module_of_timm() -> None:
 def test_a_tag_exists_when_its_file_does(tmp_path: Path) -> None:
     """Registered anew from a folder of weights, as the wheel will carry them."""
     torch.manual_seed(0)
-    original = mer_zoo.create_model("ststnet", num_classes=4).eval()
+    original: Any = mer_zoo.create_model("ststnet", num_classes=4).eval()
     save_file(dict(original.state_dict()), tmp_path / "toynet.first_4.safetensors")
 
     def toynet(pretrained: bool = False, **kwargs: Any) -> nn.Module:

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 Image = npt.NDArray[np.uint8]
 
 # Flow images as they were published for MEGC 2019.
-FLOW_IMAGE = InputSpec(
-    "flow", ("u", "v", "strain"), size=28, high=255.0, scaling="channel_min_max", flow_method="tvl1"
-)
+FLOW_IMAGE = InputSpec("flow", ("u", "v", "strain"), size=28, high=255.0, scaling="channel_min_max", flow_method="tvl1")
 
 CORPORA: Registry[type["Corpus"]] = Registry("corpus")
 

@@ -70,6 +70,4 @@ def _write_tree(folder: Path, clips: list[Clip]) -> None:
 
 def _write_npz(folder: Path, clips: list[Clip]) -> None:
     corpora, subjects, names, _, _, labels, images = zip(*clips, strict=True)
-    np.savez(
-        folder / "flow.npz", image=np.stack(images), label=labels, corpus=corpora, subject=subjects, clip=names
-    )
+    np.savez(folder / "flow.npz", image=np.stack(images), label=labels, corpus=corpora, subject=subjects, clip=names)

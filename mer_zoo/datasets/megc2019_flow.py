@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar, cast
 
 import numpy as np
 from PIL import Image as PILImage
@@ -41,13 +42,14 @@ COLUMNS = {"dataset": ("dataset",), "subject": ("subject", "sub"), "file": ("fil
 
 @dataclass(frozen=True)
 class Entry:
-    """One image: whose it is, its label, and the file or the position where its pixels are."""
+    """One image: whose it is, its label, the file of its pixels and, in an ``.npz``, its row."""
 
     corpus: str
     subject: str
     clip: str
     label: int
-    source: Path | int
+    file: Path
+    row: int | None = None
 
 
 @register_corpus
@@ -62,7 +64,7 @@ class MEGC2019Flow(Corpus):
     homepage = "the README of STSTNet's authors links them; the clips are SMIC, CASME II and SAMM"
     terms = "derived from data sets under signed agreements: ask their owners, and do not pass the images on"
     native_spec = FLOW_IMAGE
-    counts = {
+    counts: ClassVar = {
         "smic": Counts(16, 164, {"negative": 70, "positive": 51, "surprise": 43}),
         "casme2": Counts(24, 145, {"negative": 88, "positive": 32, "surprise": 25}),
         "samm": Counts(28, 133, {"negative": 92, "positive": 26, "surprise": 15}),
@@ -83,45 +85,35 @@ class MEGC2019Flow(Corpus):
         Raises:
             CorpusError: If the file cannot be read or has another shape.
         """
-        source = self._entries[sample.key].source
-        if isinstance(source, int):
-            return self._arrays["image"][source]
+        entry = self._entries[sample.key]
+        if entry.row is not None:
+            return np.asarray(self._arrays["image"][entry.row])
         try:
-            with PILImage.open(source) as picture:
+            with PILImage.open(entry.file) as picture:
                 image = np.asarray(picture.convert("RGB") if picture.mode == "RGBA" else picture)
         except (OSError, UnidentifiedImageError) as error:
-            raise CorpusError(f"{sample.key}: {source} is no readable picture ({error}); fetch it anew.") from error
-        _check_image(image, f"{sample.key}: {source}")
+            raise CorpusError(f"{sample.key}: {entry.file} is no readable picture ({error}); fetch it anew.") from error
+        _check_image(image, f"{sample.key}: {entry.file}")
         return image
 
     def fingerprint(self, sample: Sample) -> str:
         """Name, size and time of the file that holds this image."""
-        source = self._entries[sample.key].source
-        file = self._npz if isinstance(source, int) else source
+        file = self._entries[sample.key].file
         stat = file.stat()
         return f"{file.name} {stat.st_size} {stat.st_mtime_ns}"
 
     @cached_property
     def _entries(self) -> dict[str, Entry]:
-        if self._npz is not None:
-            return _unique(_from_npz(self._arrays, self._npz))
+        npz = _find_npz(self._root)
+        if npz is not None:
+            return _unique(_from_npz(self._arrays, npz))
         if any(self._root.glob("*/u_test")):
             return _unique(_from_tree(self._root))
         return _unique(_from_folder(self._root))
 
     @cached_property
-    def _npz(self) -> Path | None:
-        files = [self._root] if self._root.is_file() else sorted(self._root.glob("*.npz"))
-        if len(files) > 1:
-            raise CorpusError(f"{self._root} holds {len(files)} .npz files: {[f.name for f in files]}; name one.")
-        if files and files[0].suffix != ".npz":
-            raise CorpusError(f"{files[0]} is not an .npz file; expected {FORMS}.")
-        return files[0] if files else None
-
-    @cached_property
     def _arrays(self) -> dict[str, Image]:
-        assert self._npz is not None
-        return _load_npz(self._npz)
+        return _load_npz(cast(Path, _find_npz(self._root)))
 
     @classmethod
     def write_specimen(cls, folder: Path, form: str = "folder") -> None:
@@ -144,13 +136,23 @@ def _unique(entries: Iterable[Entry]) -> dict[str, Entry]:
     return dict(zip(keys, entries, strict=True))
 
 
+def _find_npz(root: Path) -> Path | None:
+    """The ``.npz`` that root is or holds, if there is one."""
+    files = [root] if root.is_file() else sorted(root.glob("*.npz"))
+    if len(files) > 1:
+        raise CorpusError(f"{root} holds {len(files)} .npz files: {[f.name for f in files]}; name one.")
+    if files and files[0].suffix != ".npz":
+        raise CorpusError(f"{files[0]} is not an .npz file; expected {FORMS}.")
+    return files[0] if files else None
+
+
 def _from_npz(arrays: dict[str, Image], file: Path) -> Iterator[Entry]:
     for i, (corpus, subject, clip, label) in enumerate(
         zip(*(arrays[name].tolist() for name in ("corpus", "subject", "clip", "label")), strict=True)
     ):
         if corpus not in NAMES or label not in range(len(EMOTIONS)):
             raise CorpusError(f"{file}, row {i}: corpus {corpus!r}, label {label!r}; expected {list(NAMES)} and 0..2.")
-        yield Entry(corpus, subject.strip(), clip.strip(), label, i)
+        yield Entry(corpus, subject.strip(), clip.strip(), label, file, i)
 
 
 def _load_npz(file: Path) -> dict[str, Image]:

@@ -106,8 +106,13 @@ class SyntheticFlow(Corpus):
         units = units or [int(rng.choice(list(table)))]
         if rng.random() < STRAY:
             units.append(int(rng.choice([unit for unit in BUMPS if unit not in units])))
-        names = {"subject": f"{self.seed}-{subject:03d}", "clip": f"{clip:03d}"}
-        return Sample(corpus=self.name, **names, emotion=emotion, aus=tuple(str(unit) for unit in sorted(units)))
+        return Sample(
+            corpus=self.name,
+            subject=f"{self.seed}-{subject:03d}",
+            clip=f"{clip:03d}",
+            emotion=emotion,
+            aus=tuple(str(unit) for unit in sorted(units)),
+        )
 
     @cached_property
     def _numbers(self) -> dict[str, tuple[int, int]]:
@@ -177,7 +182,7 @@ def _head_motion(x: npt.NDArray[Any], y: npt.NDArray[Any], rng: np.random.Genera
 
 
 def _noise(rng: np.random.Generator) -> npt.NDArray[Any]:
-    """What an estimator adds: an error that is smooth over a quarter of the face, and a little that is not, in pixels."""
+    """What an estimator adds, in pixels: an error smooth over a quarter of the face, and a little that is not."""
     coarse = rng.normal(0, 0.03, (5, 5, 2)).astype(np.float32)
     smooth = np.stack([_enlarge(coarse[..., axis]) for axis in range(2)], axis=-1)
     return smooth + rng.normal(0, 0.004, (SIZE, SIZE, 2))

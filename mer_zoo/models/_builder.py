@@ -149,7 +149,7 @@ class ZooModel(nn.Module):
 
     def _run(self, stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if self.grad_checkpointing and self.training:
-            return cast(Tensor, checkpoint(stage, x, use_reentrant=False))
+            return checkpoint(stage, x, use_reentrant=False)
         return stage(x)
 
 
@@ -302,7 +302,7 @@ def _check_input(model: nn.Module, args: tuple[Any, ...]) -> None:
 def _transformed() -> bool:
     """Whether torch is compiling, tracing or mapping the model, so that values must not be looked at."""
     mapping = torch._C._functorch.maybe_current_level() is not None
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or mapping
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or mapping
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:

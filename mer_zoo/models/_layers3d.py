@@ -1,6 +1,6 @@
 """Parts of 3-D networks: attention, pooling as Keras pads it, temporal transition."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
 import torch
@@ -48,7 +48,8 @@ class ChannelSpatialExcite(nn.Module):
         self.spatial = nn.Conv3d(channels, 1, kernel_size=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * (self.channel.weights(x) + self.spatial(x).sigmoid())
+        spatial: Tensor = self.spatial(x).sigmoid()
+        return x * (self.channel.weights(x) + spatial)
 
 
 class CBAM(nn.Module):
@@ -70,12 +71,13 @@ class CBAM(nn.Module):
         channel = self.mlp(x.mean(dim=(2, 3, 4))) + self.mlp(x.amax(dim=(2, 3, 4)))
         x = x * channel.sigmoid()[:, :, None, None, None]
         places = torch.cat([x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)], dim=1)
-        return x * self.norm(self.spatial(places)).sigmoid()
+        spatial: Tensor = self.norm(self.spatial(places)).sigmoid()
+        return x * spatial
 
 
 def attention_block(kind: Attention, channels: int, frames: int) -> nn.Module:
     """The attention of that name for maps of ``channels`` and ``frames``."""
-    blocks = {
+    blocks: dict[str, Callable[[], nn.Module]] = {
         "none": nn.Identity,
         "se": lambda: SqueezeExcite(channels),
         "scse": lambda: ChannelSpatialExcite(channels),

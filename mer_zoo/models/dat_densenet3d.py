@@ -206,8 +206,8 @@ def load_keras_weights(model: nn.Module, arrays: Mapping[str, npt.NDArray[Any]])
             raise InputError(f"{key} has shape {value.shape} in our layout; {name} expects {tuple(slot.shape)}.")
         values.append(torch.from_numpy(np.ascontiguousarray(value)))
     with torch.no_grad():
-        for value, (_, slot) in zip(values, slots, strict=True):
-            slot.copy_(value)
+        for tensor, (_, slot) in zip(values, slots, strict=True):
+            slot.copy_(tensor)
 
 
 def _slots(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -259,7 +259,7 @@ def dat_densenet3d_scse(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 
 @register(CLIP)
 def dat_densenet3d_121(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """The published code's SE-DenseNet 121: 11.9 million weights; below 29 frames it only builds here."""
+    """The published code's SE-DenseNet 121: 11.9 million weights. Published, it needs 29 frames; here 20 will do."""
     options = {"growth": 32, "stem_width": 64, "block_depths": (6, 12, 24, 16), **IMAGENET}
     return build("dat_densenet3d_121", DATDenseNet3d, pretrained, options, **kwargs)
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from mer_zoo.models._builder import ZooModel, build, classifier, register
 from mer_zoo.types import InputSpec
 
+SIZES = [3, 5, 8]  # filters of the three streams
+
 
 class STSTNet(ZooModel):
     """Flow images (B, 3, 28, 28), values 0..255 -> logits (B, num_classes).
@@ -37,8 +39,8 @@ class STSTNet(ZooModel):
             {"num_chs": 16, "reduction": 3, "module": "streams"},
             {"num_chs": 16, "reduction": 6, "module": "average"},
         ]
-        self.conv1, self.conv2, self.conv3 = (nn.Conv2d(in_chans, n, kernel_size=3, padding=2) for n in (3, 5, 8))
-        self.bn1, self.bn2, self.bn3 = (nn.BatchNorm2d(n) for n in (3, 5, 8))
+        self.conv1, self.conv2, self.conv3 = (nn.Conv2d(in_chans, n, kernel_size=3, padding=2) for n in SIZES)
+        self.bn1, self.bn2, self.bn3 = (nn.BatchNorm2d(n) for n in SIZES)
         self.drop = nn.Dropout(drop_rate)
         self.fc = classifier(self.num_features, num_classes)
 
@@ -52,7 +54,8 @@ class STSTNet(ZooModel):
         bias = torch.cat([conv.bias for conv in convs if conv.bias is not None])
         x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, padding=2).relu()
         x = self._norm(x)
-        return self.drop(F.max_pool2d(x, kernel_size=3, stride=3, padding=1))
+        dropped: Tensor = self.drop(F.max_pool2d(x, kernel_size=3, stride=3, padding=1))
+        return dropped
 
     def average(self, x: Tensor) -> Tensor:
         """(B, 16, 10, 10) -> (B, 16, 5, 5)."""
@@ -70,16 +73,14 @@ class STSTNet(ZooModel):
         var = torch.cat([n.get_buffer("running_var") for n in norms])
         x = F.batch_norm(x, mean, var, weight, bias, self.training, momentum=0.1, eps=1e-5)
         if self.training:
-            for norm, norm_mean, norm_var in zip(norms, mean.split((3, 5, 8)), var.split((3, 5, 8)), strict=True):
+            for norm, norm_mean, norm_var in zip(norms, torch.split(mean, SIZES), torch.split(var, SIZES), strict=True):
                 norm.get_buffer("running_mean").copy_(norm_mean)
                 norm.get_buffer("running_var").copy_(norm_var)
                 norm.get_buffer("num_batches_tracked").add_(1)
         return x
 
 
-@register(
-    InputSpec("flow", ("strain", "v", "u"), size=28, high=255.0, scaling="channel_min_max", flow_method="tvl1")
-)
+@register(InputSpec("flow", ("strain", "v", "u"), size=28, high=255.0, scaling="channel_min_max", flow_method="tvl1"))
 def ststnet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """STSTNet of Liong et al., FG 2019: 1,683 weights; channels strain, v, u in 0..255, min-max per image."""
     return build("ststnet", STSTNet, pretrained, **kwargs)

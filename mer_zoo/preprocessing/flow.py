@@ -18,7 +18,7 @@ def strain(flow: npt.NDArray[np.floating]) -> Field:
         Liong et al., ACCV workshops 2014, eq. 4-6; Shreve et al., FG 2011.
     """
     (u_y, u_x), (v_y, v_x) = np.gradient(flow[..., 0]), np.gradient(flow[..., 1])
-    return np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2).astype(np.float32)
+    return np.asarray(np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2), np.float32)
 
 
 def stretch(channel: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
@@ -26,7 +26,7 @@ def stretch(channel: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     low, high = float(channel.min()), float(channel.max())
     if high == low:
         return np.zeros(channel.shape, np.uint8)
-    return np.rint((channel - low) * (255.0 / (high - low))).astype(np.uint8)
+    return np.asarray(np.rint((channel - low) * (255.0 / (high - low))), np.uint8)
 
 
 def flow_image(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:

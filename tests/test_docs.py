@@ -1,0 +1,84 @@
+"""What the pages say holds: tables, commands, code, examples in docstrings."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mer_zoo
+from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+MODULES = [m.name for m in pkgutil.walk_packages(mer_zoo.__path__, "mer_zoo.")]
+
+
+def _run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def test_tables_are_those_of_the_registries() -> None:
+    done = _run("tools/tables.py", "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    commands = re.findall(r"```sh\n(.*?)\n```", README, re.DOTALL)
+    assert len(commands) == 2
+    for command in commands:
+        assert command in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_code_of_the_readme_runs(tmp_path: Path) -> None:
+    MEGC2019Flow.write_specimen(tmp_path / "FOLDER")
+    blocks = re.findall(r"```python\n(.*?)\n```", README, re.DOTALL)
+    code = "\n".join(blocks).replace("epochs=20", "epochs=1").replace("Recipe()", "Recipe(epochs=1)")
+    (tmp_path / "readme.py").write_text(code)
+    done = _run("readme.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "UF1" in done.stdout
+    assert (tmp_path / "runs" / "first" / "report.md").exists()
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_the_example_runs(flow: bool, tmp_path: Path) -> None:
+    MEGC2019Flow.write_specimen(tmp_path / "release")
+    options = ["--flow", str(tmp_path / "release")] if flow else []
+    done = _run(str(ROOT / "examples" / "finetune.py"), "--epochs", "1", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("| from scratch | 0.") for line in lines)
+    assert any(line.startswith("| fine-tuned | ") for line in lines)
+    assert (tmp_path / "runs" / "finetune" / "pretrained" / "model.safetensors").exists()
+    assert (tmp_path / "runs" / "finetune" / "fine-tuned" / "report.md").exists()
+
+
+def test_the_benchmark_runs_on_a_specimen(tmp_path: Path) -> None:
+    MEGC2019Flow.write_specimen(tmp_path / "release", "npz")
+    command = [str(ROOT / "benchmarks" / "flow_loso.py"), str(tmp_path / "release" / "flow.npz"), "--epochs", "1"]
+    done = _run(*command, "--seeds", "0", "1", "--out", "runs", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "| | seed 0 | seed 1 | mean |" in done.stdout
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name: str) -> None:
+    assert (
+        doctest.testmod(importlib.import_module(name), extraglobs={"np": importlib.import_module("numpy")}).failed == 0
+    )
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))], ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_versions_agree() -> None:
+    assert f"version: {mer_zoo.__version__}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {mer_zoo.__version__}" in (ROOT / "CHANGELOG.md").read_text()

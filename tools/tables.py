@@ -1,0 +1,94 @@
+"""Write the tables of docs/ and README.md from the registries: python tools/tables.py [--check].
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`. With --check nothing is written, and the exit status
+is 1 when a table is out of date.
+"""
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import timm
+
+import mer_zoo
+from mer_zoo.datasets._base import CORPORA
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def models() -> list[list[str]]:
+    """Every network: weights, input, first line of its docstring."""
+    rows = [["name", "weights", "input", "what it is"]]
+    for name in mer_zoo.list_models():
+        model = mer_zoo.create_model(name, device="meta")
+        spec = mer_zoo.input_spec(name)
+        shape = " x ".join(map(str, spec.shape))
+        eats = f"{spec.kind} {shape}, {', '.join(spec.channels)}, {spec.low:g} to {spec.high:g}"
+        weights = sum(p.numel() for p in model.parameters())
+        rows.append([f"`{name}`", f"{weights:,}", eats, _first_line(timm.model_entrypoint(name))])
+    return rows
+
+
+def corpora() -> list[list[str]]:
+    """Every corpus: whether it needs files, and its terms."""
+    rows = [["name", "what it is", "files", "terms"]]
+    for name in mer_zoo.list_corpora():
+        corpus = CORPORA.get(name)
+        rows.append([f"`{name}`", corpus.title, "yours" if corpus.needs_root else "none, it is made", corpus.terms])
+    return rows
+
+
+def protocols() -> list[list[str]]:
+    """Every protocol: classes, expected clips, source."""
+    rows = [["name", "classes", "clips (persons)", "source"]]
+    for name in mer_zoo.list_protocols():
+        protocol = mer_zoo.get_protocol(name)
+        counts = [f"{c} {n.clips} ({n.subjects})" for c, n in protocol.counts.items() if n.clips]
+        rows.append([f"`{name}`", ", ".join(protocol.classes), ", ".join(counts) or "any number", protocol.source])
+    return rows
+
+
+TABLES: dict[str, Callable[[], list[list[str]]]] = {"models": models, "corpora": corpora, "protocols": protocols}
+
+
+def _first_line(function: Callable[..., object]) -> str:
+    return (inspect.getdoc(function) or "").splitlines()[0]
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])
+
+
+def fill(text: str) -> str:
+    """A page with every table in it made anew."""
+    return re.sub(
+        r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}{_markdown(TABLES[found[2]]())}\n{found[3]}",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = []
+    for page in PAGES:
+        text = page.read_text()
+        filled = fill(text)
+        if filled != text:
+            stale.append(page.name)
+            if not check:
+                page.write_text(filled)
+    print(f"{'Out of date' if check else 'Written'}: {', '.join(stale) or 'nothing'}.")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
