@@ -88,15 +88,7 @@ def read_predictions(file: Path) -> pd.DataFrame:
 def versions() -> dict[str, str]:
     """What the numbers were computed with."""
     packages = ("mer-zoo", "torch", "timm", "numpy", "pandas")
-    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
-
-
-def _version(package: str) -> str:
-    if package == "mer-zoo":
-        import mer_zoo
-
-        return mer_zoo.__version__
-    return importlib.metadata.version(package)
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
 
 
 def write_text(file: Path, text: str) -> None:

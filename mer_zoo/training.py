@@ -315,6 +315,5 @@ def check_device(device: Device, precision: Precision) -> None:
 def _accelerator(device: Device, precision: Precision) -> Accelerator:
     """An accelerator for this call; its state, one a process, is made anew for another device or precision."""
     check_device(device, precision)
-    if not torch.distributed.is_initialized():
-        AcceleratorState._reset_state(reset_partial_state=True)
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     return Accelerator(cpu=device == "cpu", mixed_precision=precision)
