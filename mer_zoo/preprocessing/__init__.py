@@ -1,1 +1,5 @@
 """From raw frames or published flow to what a network eats: functions on arrays."""
+
+from mer_zoo.preprocessing import flow
+
+__all__ = ["flow"]
