@@ -8,6 +8,8 @@ about faces; with `--flow PATH` they are SMIC, CASME II and SAMM in the flow ima
 import argparse
 from pathlib import Path
 
+import torch
+
 import mer_zoo
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -18,6 +20,7 @@ parser.add_argument("--out", type=Path, default=Path("runs/finetune"))
 args = parser.parse_args()
 
 # 1. Learn on 40 persons who exist only as numbers, and keep the weights with what they eat.
+torch.manual_seed(0)
 model = mer_zoo.create_model("ststnet", num_classes=3)
 persons = mer_zoo.open_corpus("synthetic_flow", subjects=40, clips_per_subject=9, seed=1)
 protocol = mer_zoo.get_protocol("synthetic-3")
