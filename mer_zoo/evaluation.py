@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -23,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mer_zoo.datasets import Corpus, open_corpus
+from mer_zoo.datasets import Corpus, list_corpora, open_corpus
 from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.metrics import confusion, uf1
 from mer_zoo.models import create_model
 from mer_zoo.preprocessing.cache import cook_all
-from mer_zoo.protocols import Protocol, get_protocol
+from mer_zoo.protocols import Protocol, check_folds, get_protocol
 from mer_zoo.runs import RunFolder
 from mer_zoo.training import ClipDataset, Device, Recipe, check_device, fit, predict
 from mer_zoo.types import Counts, Fold, InputSpec, Sample
@@ -89,8 +90,8 @@ def evaluate(
 
     Args:
         build: A model name, with a tag or source if its weights are to be loaded, or a function without arguments
-            that returns a fresh module with one logit a class. A module eats what its ``input_spec`` says; one without
-            gets the corpus as it is.
+            that returns a fresh module with one logit a class, sharing no weights with another. A module eats what its
+            ``input_spec`` says; one without gets the corpus as it is.
         protocol: A protocol or its name.
         roots: Folder of each corpus by its name, or an open corpus; None for a protocol whose corpus is made.
         recipe: How to train; its seed gives every fold its own.
@@ -105,34 +106,31 @@ def evaluate(
         class indices. ``attrs["run"]`` says how it was made.
 
     Raises:
-        CorpusError, InputError: If corpora, model and protocol do not fit each other; before any training.
-        RunError: If ``out`` holds a run of other settings; nothing is overwritten.
+        CorpusError, InputError: If corpora, model, folds and protocol do not fit each other; before any training.
+        RunError: If ``out`` holds a run of other settings or versions; nothing is overwritten.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     recipe = recipe or Recipe()
-    _check_arguments(selection, jobs)
-    check_device(device, recipe.precision)
+    _check_arguments(recipe, selection, jobs, device)
     make = _factory(build, protocol)
-    with _seeded(recipe.seed):
-        model = make()
+    model = _fresh(make, recipe.seed)
     data = create_dataset(protocol, roots, _spec(model, protocol, roots), cache=cache)
     _check_classes(data, protocol)
-    _check_logits(model, data)
+    folds = protocol.folds(data.samples)
+    check_folds(folds, data.samples)
     run = {
         "protocol": protocol.name,
         "classes": list(protocol.classes),
         "selection": selection,
-        "model": build if isinstance(build, str) else f"{type(model).__module__}.{type(model).__qualname__}",
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "initial_weights": _digest(*(v.detach().cpu().numpy() for v in model.state_dict().values())),
+        **_describe(build, model, data),
         "input_spec": data.spec.to_dict(),
-        "data": _digest(data.inputs, np.array(data.targets), np.array([s.key for s in data.samples])),
+        "data": _digest(data.inputs, np.array(data.targets)),
+        "folds": _digest(np.array([f"{fold.name} {s.key}" for fold in folds for s in (*fold.train, *fold.test)])),
         "recipe": asdict(recipe),
     }
     folder = RunFolder(Path(out).expanduser() if out else None, run)
     for note in protocol.deviations(_counts(data)):
         logger.warning("%s: %s", protocol.name, note)
-    folds = protocol.folds(data.samples)
     done = {fold.name: table for fold in folds if (table := folder.read(fold)) is not None}
     work = partial(_run_fold, make, data, recipe=recipe, device=device, folder=folder)
     tables = _run(work, [fold for fold in folds if fold.name not in done], done, jobs, len(protocol.classes))
@@ -197,9 +195,15 @@ def fold_seed(seed: int, name: str) -> int:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
+    """The generators of torch, numpy and Python, as a network may draw its weights from any, put back afterwards."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002  # the global state is the one meant
+        random.seed(seed)
         yield
+    random.setstate(python)
+    np.random.set_state(legacy)  # noqa: NPY002
 
 
 @contextlib.contextmanager
@@ -214,10 +218,48 @@ def _one_thread() -> Iterator[None]:
 
 
 def _factory(build: Build, protocol: Protocol) -> Callable[[], nn.Module]:
+    if isinstance(build, nn.Module) or not (isinstance(build, str) or callable(build)):
+        raise InputError(
+            f"build is a {type(build).__name__}; expected a model name, or a function that returns a fresh module for "
+            "each fold: one module would learn from every person in turn."
+        )
     if not isinstance(build, str):
         return build
     weights = "." in build or ":" in build
     return partial(create_model, build, pretrained=weights, num_classes=len(protocol.classes))
+
+
+def _fresh(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A first model, after making sure that a second one shares nothing with it."""
+    with _seeded(seed):
+        first, second = make(), make()
+    ours = {id(tensor) for tensor in first.state_dict(keep_vars=True).values()}
+    if first is second or any(id(tensor) in ours for tensor in second.state_dict(keep_vars=True).values()):
+        raise InputError(
+            "build returns modules that share weights, so each fold would start from what others have learnt, their "
+            "test persons included; make every part anew inside it."
+        )
+    return first
+
+
+def _describe(build: Build, model: nn.Module, data: ClipDataset) -> dict[str, Any]:
+    """Which model this is: name, structure, first weights, and what it makes of two clips."""
+    name = build if isinstance(build, str) else f"{type(model).__module__}.{type(model).__qualname__}"
+    if name.startswith("local-dir:"):
+        name = f"local-dir:{Path(name.partition(':')[2]).expanduser().resolve()}"
+    with _one_thread():
+        probe = predict(model, data.subset(data.samples[:2]), device="cpu")
+    if tuple(probe.shape[1:]) != (len(data.classes),):
+        raise InputError(
+            f"The model gives {tuple(probe.shape[1:])} logits a clip; expected {len(data.classes)}: {data.classes}."
+        )
+    return {
+        "model": name,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "structure": hashlib.sha256(repr(model).encode()).hexdigest()[:16],
+        "initial_weights": _digest(*(v.detach().cpu().float().numpy() for v in model.state_dict().values())),
+        "initial_answers": [round(value, 3) for value in probe.flatten().tolist()],
+    }
 
 
 def _spec(model: nn.Module, protocol: Protocol, roots: Roots | None) -> InputSpec:
@@ -236,15 +278,18 @@ def _spec(model: nn.Module, protocol: Protocol, roots: Roots | None) -> InputSpe
 
 def _open(protocol: Protocol, roots: Roots | None) -> list[Corpus]:
     roots = dict.fromkeys(protocol.made) if roots is None else roots
-    if not roots:
+    if not isinstance(roots, Mapping) or not roots:
         raise InputError(
-            f"{protocol.name} needs folders of {', '.join(protocol.counts)}; pass roots={{corpus: FOLDER}}, such as "
-            "{'megc2019_flow': FOLDER}."
+            f"roots is {roots!r}; {protocol.name} is of {', '.join(protocol.counts)} and needs a mapping from corpora "
+            f"to folders, such as {{'megc2019_flow': FOLDER}}. Corpora: {', '.join(list_corpora())}."
         )
     return [root if isinstance(root, Corpus) else open_corpus(name, root) for name, root in roots.items()]
 
 
-def _check_arguments(selection: str, jobs: int) -> None:
+def _check_arguments(recipe: Recipe, selection: str, jobs: int, device: Device) -> None:
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"recipe is a {type(recipe).__name__}; expected mer_zoo.Recipe(…).")
+    check_device(device, recipe.precision)
     if selection != "last":
         raise InputError(f"selection is {selection!r}; expected 'last': the last epoch, the same for every fold.")
     if not isinstance(jobs, int) or jobs < 1:
@@ -254,6 +299,8 @@ def _check_arguments(selection: str, jobs: int) -> None:
 
 
 def _check_samples(protocol: Protocol, samples: list[Sample], persons: Sequence[str] | None) -> None:
+    if isinstance(persons, str):
+        raise InputError(f"persons is the text {persons!r}; expected a list of them.")
     if persons is not None:
         absent = sorted(set(persons) - {s.person for s in samples})
         if absent:
@@ -275,12 +322,6 @@ def _check_classes(data: ClipDataset, protocol: Protocol) -> None:
             f"{protocol.name}: no clip is {' or '.join(missing)}, so no score over its {len(protocol.classes)} classes "
             "can be given. Add corpora that have such clips."
         )
-
-
-def _check_logits(model: nn.Module, data: ClipDataset) -> None:
-    shape = tuple(predict(model, data.subset(data.samples[:2]), device="cpu").shape)
-    if shape[1:] != (len(data.classes),):
-        raise InputError(f"The model gives {shape[1:]} logits a clip; expected {len(data.classes)}: {data.classes}.")
 
 
 def _counts(data: ClipDataset) -> dict[str, Counts]:

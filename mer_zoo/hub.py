@@ -1,7 +1,8 @@
 """Models on disk, in the form in which timm and the Hugging Face Hub keep them."""
 
-import os
+import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,41 +10,78 @@ from typing import Any
 from torch import nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._builder import ZooModel, write_pretrained
+from mer_zoo.models._base import ZooModel
+from mer_zoo.models._builder import write_pretrained
+
+FILES = ("model.safetensors", "config.json")
 
 
 def save_pretrained(
-    model: nn.Module, folder: str | Path, *, classes: Sequence[str] = (), trained_on: Sequence[str] = ()
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    trained_on: Sequence[str] | None = None,
 ) -> Path:
     """Write a registered model so that ``create_model("local-dir:FOLDER", pretrained=True)`` gives it back.
 
     The folder gets ``model.safetensors`` and ``config.json``; the latter carries the input spec, without which weights
-    are worth nothing. All is written to a temporary folder first.
+    are worth nothing. Both are written aside first and then moved; other files in the folder stay.
 
     Args:
         model: Made by ``create_model``.
         folder: Where; an earlier model there is replaced.
-        classes: Names by class index.
-        trained_on: Corpora whose clips the weights have seen.
+        classes: Names by class index; by default those that the model was loaded with.
+        trained_on: Corpora whose clips the weights have seen; by default those that the model was loaded with.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: If the model is not one of ours, if ``classes`` are not as many as it has, or if the folder holds
-            something else.
+        InputError: If the model is not one of ours, if ``classes`` are not as many as it has, if its spec says other
+            frames than it was built for, or if a ``config.json`` of something else lies in the folder.
     """
     folder = Path(folder).expanduser()
     if not isinstance(model, ZooModel):
         raise InputError(f"{type(model).__name__} was not made by create_model; save its state dict yourself.")
+    frames = getattr(model, "num_frames", model.input_spec.frames)
+    if frames != model.input_spec.frames:
+        raise InputError(
+            f"The model was built for {frames} frames and its input_spec says {model.input_spec.frames}; build it with "
+            f"num_frames={model.input_spec.frames}."
+        )
+    facts = _facts(model, classes, trained_on)
+    _check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
+    try:
+        write_pretrained(model, aside, facts)
+        for name in FILES:
+            (aside / name).replace(folder / name)
+    finally:
+        shutil.rmtree(aside)
+    return folder
+
+
+def _facts(model: ZooModel, classes: Sequence[str] | None, trained_on: Sequence[str] | None) -> dict[str, Any]:
+    """Class names and what the weights have seen, as given or as loaded."""
+    loaded = model.saved_facts
+    if classes is None and len(loaded.get("classes", ())) == model.num_classes:
+        classes = loaded["classes"]
     if classes and len(classes) != model.num_classes:
         raise InputError(f"{len(classes)} class names {list(classes)} for a model of {model.num_classes} classes.")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").exists():
-        raise InputError(f"{folder} holds files but no model; pass an empty folder.")
-    facts: dict[str, Any] = {"classes": list(classes), "trained_on": list(trained_on)}
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    write_pretrained(model, temporary, facts)
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)
-    return folder
+    seen = loaded.get("trained_on", ()) if trained_on is None else trained_on
+    return {"classes": list(classes or ()), "trained_on": list(seen)}
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse to write over the configuration of something that is not a model."""
+    file = folder / "config.json"
+    if not file.exists():
+        return
+    try:
+        known = "architecture" in json.loads(file.read_text())
+    except ValueError:
+        known = False
+    if not known:
+        raise InputError(f"{file} is not that of a model; pass another folder.")

@@ -1,5 +1,6 @@
 """Protocols as data: which samples, which classes, which folds, how many there should be, and from where."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,25 @@ def leave_one_subject_out(samples: Sequence[Sample]) -> list[Fold]:
         )
         for person in persons
     ]
+
+
+def check_folds(folds: Sequence[Fold], samples: Sequence[Sample]) -> None:
+    """Make sure that folds are honest and whole.
+
+    Raises:
+        InputError: If two have one name, if a person is on both sides of one, or if some clip is not tested once.
+    """
+    names = Counter(fold.name for fold in folds)
+    if len(names) < len(folds):
+        raise InputError(f"Folds share names: {[name for name, times in names.items() if times > 1][:3]}.")
+    for fold in folds:
+        both = {s.person for s in fold.train} & {s.person for s in fold.test}
+        if both:
+            raise InputError(f"Fold {fold.name!r} has persons on both sides: {sorted(both)[:3]}; that leaks.")
+    tested = Counter(s.key for fold in folds for s in fold.test)
+    wrong = [s.key for s in samples if tested[s.key] != 1]
+    if wrong or len(tested) != len(samples):
+        raise InputError(f"{len(wrong)} clips are not tested exactly once: {wrong[:3]}.")
 
 
 @dataclass(frozen=True)
@@ -71,7 +91,7 @@ class Protocol:
         return self.classes.index(self.emotions[sample.emotion])
 
     def folds(self, samples: Sequence[Sample]) -> list[Fold]:
-        """The splits of selected samples, each person's clips on one side."""
+        """The splits of selected samples; ``evaluate`` makes sure that each person is on one side."""
         return self.fold_maker(samples)
 
     def deviations(self, found: Mapping[str, Counts]) -> list[str]:

@@ -135,7 +135,8 @@ def report(predictions: pd.DataFrame, protocol: str | Protocol, out: str | Path 
         out: Folder for ``report.md``, ``report.json`` and ``predictions.csv``.
 
     Raises:
-        InputError: If columns are missing, a clip comes twice, or a class index is none of the protocol's.
+        InputError: If columns are missing, a clip comes twice, a class index is none of the protocol's, or the table
+            was made by another protocol.
         ValueError: If a class has no target, so that a mean over classes would be a guess.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
@@ -163,6 +164,8 @@ def report(predictions: pd.DataFrame, protocol: str | Protocol, out: str | Path 
 
 
 def _check(predictions: pd.DataFrame, protocol: Protocol) -> None:
+    if not isinstance(predictions, pd.DataFrame):
+        raise InputError(f"predictions is a {type(predictions).__name__}; expected a table as evaluate returns it.")
     needed = ["key", "corpus", "subject", "clip", "fold", "target", "pred"]
     missing = [name for name in needed if name not in predictions]
     if missing or not len(predictions):
@@ -173,6 +176,13 @@ def _check(predictions: pd.DataFrame, protocol: Protocol) -> None:
     twice = predictions["key"][predictions["key"].duplicated()].tolist()
     if twice:
         raise InputError(f"{len(twice)} clips come more than once: {twice[:3]}; expected each once.")
+    made_by = predictions.attrs.get("run", {}).get("protocol", protocol.name)
+    strange = sorted(set(predictions["corpus"]) - set(protocol.counts))
+    if strange or made_by != protocol.name:
+        raise InputError(
+            f"The table was made by {made_by} and holds {', '.join(sorted(set(predictions['corpus'])))}; "
+            f"{protocol.name} is of {', '.join(protocol.counts)}. Name the protocol that it was made by."
+        )
     size = len(protocol.classes)
     for name in ("target", "pred"):
         if not predictions[name].isin(range(size)).all():

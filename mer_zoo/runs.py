@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ class RunFolder:
 
     Args:
         path: The folder; made if it is not there.
-        settings: Everything that the predictions depend on.
+        settings: Everything that the predictions depend on; the versions of what computes them are added.
 
     Raises:
-        RunError: If the folder holds a run of other settings, or files that are no run.
+        RunError: If the folder holds a run of other settings or versions, or files that are no run.
     """
 
     def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
@@ -33,20 +34,22 @@ class RunFolder:
         self.description = {**json.loads(json.dumps(settings)), "versions": versions()}
         if path is None:
             return
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} is a file; pass a folder.")
         if (path / RUN).exists():
-            self._compare(json.loads((path / RUN).read_text()))
-        elif path.exists() and any(path.iterdir()):
+            self._compare(_read_json(path / RUN))
+        elif path.exists() and any(not file.name.startswith(".") for file in path.iterdir()):
             raise RunError(f"{path} holds files but no {RUN}; pass an empty folder or one of an earlier run.")
         else:
             path.mkdir(parents=True, exist_ok=True)
             write_text(path / RUN, json.dumps(self.description, indent=2) + "\n")
 
     def _compare(self, found: dict[str, Any]) -> None:
-        there = _flat(found)
+        there, now = _flat(found), _flat(self.description)
         differences = [
-            f"{name}: {there.get(name)!r} there, {value!r} now"
-            for name, value in _flat(self.description).items()
-            if name.split(".")[0] != "versions" and there.get(name) != value
+            f"{name}: {there.get(name)!r} there, {now.get(name)!r} now"
+            for name in sorted(there.keys() | now.keys())
+            if there.get(name) != now.get(name)
         ]
         if differences:
             raise RunError(
@@ -55,27 +58,54 @@ class RunFolder:
             )
 
     def read(self, fold: Fold) -> pd.DataFrame | None:
-        """Predictions of a finished fold, or None."""
-        if self.path is None or not (_place(self.path, fold) / PREDICTIONS).exists():
+        """Predictions of a finished fold, or None.
+
+        Raises:
+            RunError: If what lies there is not that fold whole.
+        """
+        if self.path is None or not _place(self.path, fold).exists():
             return None
-        return read_predictions(_place(self.path, fold) / PREDICTIONS)
+        file = _place(self.path, fold) / PREDICTIONS
+        try:
+            table = read_predictions(file)
+            whole = table["key"].tolist() == [sample.key for sample in fold.test]
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{file} cannot be read ({error}); delete {file.parent} to have it made anew.") from error
+        if not whole:
+            raise RunError(f"{file} does not hold the {len(fold.test)} clips of its fold; delete {file.parent}.")
+        return table
 
     def write(self, fold: Fold, table: pd.DataFrame, facts: dict[str, Any]) -> None:
-        """Keep a finished fold: all of it, or nothing if the process dies meanwhile."""
+        """Keep a finished fold: all of it, or nothing if the process dies meanwhile.
+
+        If another process has kept the same fold in between, its result, which is the same, stays.
+        """
         if self.path is None:
             return
-        temporary = self.path / f".unfinished-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        table.to_csv(temporary / PREDICTIONS, index=False)
-        (temporary / FOLD).write_text(json.dumps(facts, indent=2) + "\n")
         place = _place(self.path, fold)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary.rename(place)
+        temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.path))
+        try:
+            table.to_csv(temporary / PREDICTIONS, index=False)
+            (temporary / FOLD).write_text(json.dumps({**facts, "versions": versions()}, indent=2) + "\n")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary.rename(place)
+        except OSError:
+            if not place.exists():
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _place(run: Path, fold: Fold) -> Path:
     return run / "folds" / fold.name
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except ValueError as error:
+        raise RunError(f"{file} cannot be read ({error}); delete it with its folds, or pass another folder.") from error
+    return found
 
 
 def read_predictions(file: Path) -> pd.DataFrame:

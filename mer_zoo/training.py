@@ -5,9 +5,10 @@ All clips of a corpus at network size are tens of megabytes, so they are kept wh
 started by ``torchrun``.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -66,13 +67,15 @@ class Recipe:
             for name, sound, expected in (
                 ("epochs", _whole(self.epochs, 1), "a whole number, 1 or more"),
                 ("batch_size", _whole(self.batch_size, 1), "a whole number, 1 or more"),
-                ("lr", self.lr > 0, "a positive number"),
+                ("lr", _number(self.lr) and self.lr > 0, "a positive number"),
                 ("optimizer", self.optimizer in get_args(Optimizer), f"one of {get_args(Optimizer)}"),
-                ("weight_decay", self.weight_decay >= 0, "0 or more"),
+                ("weight_decay", _number(self.weight_decay) and self.weight_decay >= 0, "0 or more"),
+                ("balanced", isinstance(self.balanced, bool), "True or False"),
+                ("flip", isinstance(self.flip, bool), "True or False"),
                 ("schedule", self.schedule in get_args(Schedule), f"one of {get_args(Schedule)}"),
                 ("shift", _whole(self.shift, 0), "a whole number of pixels, 0 or more"),
                 ("precision", self.precision in get_args(Precision), f"one of {get_args(Precision)}"),
-                ("seed", _whole(self.seed, 0), "a whole number, 0 or more"),
+                ("seed", _whole(self.seed, 0) and self.seed < 2**32, "a whole number, 0 to 2**32 - 1"),
             )
             if not sound
         ]
@@ -82,6 +85,10 @@ class Recipe:
 
 def _whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class ClipDataset(Dataset[tuple[Tensor, int, int]]):
@@ -149,21 +156,51 @@ def fit(model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto"
     """
     x, y = _tensors(model, data)
     accelerator = _accelerator(device, recipe.precision)
+    spec = _spec(model, data)
+    extra = data.augment if isinstance(data, ClipDataset) else None
+
+    def prepare(batch: Tensor) -> Tensor:
+        batch = torch.stack([extra(clip) for clip in batch]) if extra else batch
+        return augment(batch, recipe, spec)
+
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed + accelerator.process_index)
-        losses = _train(accelerator, model, x, y, recipe)
+        losses = _train(accelerator, model, x, y, recipe, prepare)
     if not np.isfinite(losses).all():
         raise MerZooError(f"The loss became {losses[-1]}; try a smaller lr than {recipe.lr}, or look at the inputs.")
     return losses
 
 
-def _train(accelerator: Accelerator, model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> list[float]:
-    processes, rank = accelerator.num_processes, accelerator.process_index
-    spec = getattr(model, "input_spec", None)
+def _train(
+    accelerator: Accelerator,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    prepare: Callable[[Tensor], Tensor],
+) -> list[float]:
     x, y, model = x.to(accelerator.device), y.to(accelerator.device), model.to(accelerator.device)
-    weight = _class_weights(y) if recipe.balanced else torch.ones(int(y.max()) + 1, device=y.device)
     optimizer, scheduler = _optimizer(model, recipe)
     wrapped, optimizer = accelerator.prepare(model.train(), optimizer)
+    try:
+        return _epochs(accelerator, wrapped, optimizer, scheduler, (x, y), recipe, prepare)
+    finally:
+        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)  # autocast patches the model's forward
+
+
+def _epochs(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: Any,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    data: tuple[Tensor, Tensor],
+    recipe: Recipe,
+    prepare: Callable[[Tensor], Tensor],
+) -> list[float]:
+    """The loop itself; every process takes its share of each batch."""
+    x, y = data
+    processes, rank = accelerator.num_processes, accelerator.process_index
+    weight = _class_weights(y) if recipe.balanced else torch.ones(int(y.max()) + 1, device=y.device)
     order = torch.Generator().manual_seed(recipe.seed)
     losses = []
     for _ in range(recipe.epochs):
@@ -171,9 +208,9 @@ def _train(accelerator: Accelerator, model: nn.Module, x: Tensor, y: Tensor, rec
         for batch in _batches(len(y), recipe.batch_size, order, least=max(2, processes)):
             batch = batch.to(y.device)
             mine = batch[rank::processes]
-            inputs = augment(x.index_select(0, mine), recipe, spec)
+            inputs = prepare(x.index_select(0, mine))
             with accelerator.autocast():
-                logits = wrapped(inputs)
+                logits = model(inputs)
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             loss = F.cross_entropy(logits, y[mine], _fit_to(weight, logits), reduction="sum")
             share = loss / weight[y[batch]].sum()
@@ -183,7 +220,6 @@ def _train(accelerator: Accelerator, model: nn.Module, x: Tensor, y: Tensor, rec
             total += share.detach() * len(batch)
         scheduler.step()
         losses.append(accelerator.reduce(total, "sum") / len(y))
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     return [float(loss) for loss in losses]
 
 
@@ -209,7 +245,7 @@ def predict(model: nn.Module, data: Data, *, batch_size: int = 256, device: Devi
         InputError: If shapes or values do not fit the model.
     """
     x, _ = _tensors(model, data)
-    place = _accelerator(device, "no").device
+    place = _place(device)
     training = model.training
     model.to(place).eval()
     parts = [model(part.to(place)).float().softmax(dim=1).cpu() for part in torch.split(x, batch_size)]
@@ -279,23 +315,45 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[Any, torch.optim.lr_sc
     return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
+def _spec(model: nn.Module, data: Data) -> InputSpec | None:
+    """What the inputs are, as far as model or data say."""
+    spec = getattr(model, "input_spec", None)
+    if isinstance(spec, InputSpec):
+        return spec
+    return data.spec if isinstance(data, ClipDataset) else None
+
+
 def _tensors(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
     """Inputs and class indices, checked against what the model eats."""
     if isinstance(data, ClipDataset):
         x, y = torch.tensor(data.inputs), torch.tensor(data.targets)
     else:
-        x, y = data
-        if len(x) != len(y) or y.ndim != 1 or y.is_floating_point() or (len(y) and int(y.min()) < 0):
-            raise InputError(
-                f"{len(x)} inputs and class indices of shape {tuple(y.shape)}, {y.dtype}; expected one whole number, 0 "
-                "or more, for each input."
-            )
+        x, y = _pair(data)
     if len(y) == 0:
         raise InputError("There are no clips; expected one or more.")
     spec = getattr(model, "input_spec", None)
     if isinstance(spec, InputSpec):
+        if isinstance(data, ClipDataset) and data.spec != spec:
+            raise InputError(f"The data were cooked for {data.spec}; the model eats {spec}. Cook them for the model.")
         spec.check(x)
     return x, y
+
+
+def _pair(data: object) -> tuple[Tensor, Tensor]:
+    """Two tensors that belong together; pixels as bytes become numbers."""
+    pair = isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)
+    if not pair:
+        raise InputError(
+            f"data is a {type(data).__name__}; expected create_dataset's, or a pair of tensors (x, class)."
+        )
+    x, y = cast(tuple[Tensor, Tensor], data)
+    whole = not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
+    if len(x) != len(y) or y.ndim != 1 or not whole or (len(y) and int(y.min()) < 0):
+        raise InputError(
+            f"{len(x)} inputs and class indices of shape {tuple(y.shape)}, {y.dtype}; expected one whole number, 0 or "
+            "more, for each input."
+        )
+    return x if x.is_floating_point() else x.float(), y.long()
 
 
 def check_device(device: Device, precision: Precision) -> None:
@@ -312,8 +370,17 @@ def check_device(device: Device, precision: Precision) -> None:
         raise InputError("precision 'fp16' needs a GPU; use 'bf16' or 'no' on the CPU.")
 
 
+def _place(device: Device) -> torch.device:
+    check_device(device, "no")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
 def _accelerator(device: Device, precision: Precision) -> Accelerator:
-    """An accelerator for this call; its state, one a process, is made anew for another device or precision."""
+    """An accelerator for this call; the process-wide state is made anew only for another device or precision."""
     check_device(device, precision)
-    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    place = _place(device)
+    if AcceleratorState._shared_state:
+        state = AcceleratorState()
+        if state.device.type != place.type or state.mixed_precision != precision:
+            AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+    return Accelerator(cpu=place.type == "cpu", mixed_precision=precision)

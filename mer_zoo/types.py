@@ -1,6 +1,7 @@
 """The words of the library: Sample, InputSpec, Fold, Counts. Nonsense is refused when they are made."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -12,6 +13,7 @@ Scaling = Literal["linear", "channel_min_max"]
 
 FLOW_CHANNELS = ("u", "v", "strain")
 FRAME_CHANNELS = ("grey", "red", "green", "blue")
+FLOW_METHODS = ("dis", "farneback", "tvl1", "raft")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +82,12 @@ class InputSpec:
         low: The least value of the tensor.
         high: The greatest.
         scaling: ``linear``: grey levels 0..255 go to ``low..high``, or for differences, which lie in -255..255, value
-            / 255 * ``gain`` clipped to ``low..high``. ``channel_min_max``: each channel of each image is stretched
-            so that its minimum is ``low`` and its maximum ``high``.
+            / 255 * ``gain`` clipped to ``low..high``; flow stays in pixels, strain without unit, clipped to
+            ``low..high``. ``channel_min_max``: each channel of each image is stretched so that its minimum is ``low``
+            and its maximum ``high``.
         gain: Factor on differences, since a micro-expression moves grey levels by little.
-        flow_method: The optical flow that the network was made for, such as ``tvl1``; only for flow.
+        flow_method: The optical flow that the network was made for: ``dis``, ``farneback``, ``tvl1`` or ``raft``; only
+            for flow.
 
     Raises:
         InputError: If the parts contradict each other.
@@ -101,6 +105,10 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
+        for name in ("low", "high", "gain"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise InputError(f"An InputSpec cannot have {name} {value!r}; expected a finite number.")
         flow = self.kind == "flow"
         allowed = FLOW_CHANNELS if flow else FRAME_CHANNELS
         checks = [
@@ -118,8 +126,18 @@ class InputSpec:
             (self.low < self.high, f"values {self.low}..{self.high}; expected low below high"),
             (self.scaling in get_args(Scaling), f"scaling {self.scaling!r}; expected one of {get_args(Scaling)}"),
             (self.gain > 0, f"gain {self.gain}; expected a positive number"),
-            (self.gain == 1 or self.kind == "difference", f"gain {self.gain} on a {self.kind}; it is for differences"),
-            (flow == bool(self.flow_method), f"flow_method {self.flow_method!r} on a {self.kind}"),
+            (
+                self.gain == 1 or (self.kind == "difference" and self.scaling == "linear"),
+                f"gain {self.gain} on a {self.kind}, {self.scaling}; it is for linear differences",
+            ),
+            (
+                self.kind != "difference" or self.scaling != "linear" or self.low < 0,
+                f"differences from {self.low} up; they have both signs, so expected low below 0",
+            ),
+            (
+                self.flow_method in (FLOW_METHODS if flow else (None,)),
+                f"flow_method {self.flow_method!r} on a {self.kind}; expected {FLOW_METHODS if flow else None}",
+            ),
         ]
         for sound, complaint in checks:
             if not sound:

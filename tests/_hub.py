@@ -24,7 +24,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, with_body: bool) -> None:
         owner, repo, verb, revision, *rest = [*self.path.strip("/").split("/"), "", "", "", ""]
-        file = self.root / owner / repo / "/".join(part for part in rest if part)
+        name = "/".join(part for part in rest if part)
+        own = self.root / owner / repo / "@" / revision / name  # a file may differ between revisions
+        file = own if own.is_file() else self.root / owner / repo / name
         error = (
             "RepoNotFound" if verb != "resolve" or not (self.root / owner / repo).is_dir()
             else "RevisionNotFound" if revision not in self.revisions
@@ -37,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("X-Error-Code", error)
         else:
             self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Repo-Commit", hashlib.sha1(revision.encode()).hexdigest())
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if with_body:

@@ -122,7 +122,7 @@ def _gradients(name: str, seed: int = 0, **options: Any) -> dict[str, torch.Tens
     return total
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(8))
 def test_every_weight_of_our_reading_gets_a_gradient(seed: int) -> None:
     for name, gradient in _gradients("dat_densenet3d", seed).items():
         assert int((gradient == 0).sum()) == 0, name
@@ -175,6 +175,13 @@ def test_temporal_transition_equals_padded_convolutions() -> None:
 def test_pooling_can_be_chosen(global_pool: str) -> None:
     model: Any = mer_zoo.create_model("dat_densenet3d", global_pool=global_pool).eval()
     assert model.num_features == 60 * (16 if global_pool == "grid" else 1)
+    maps = torch.rand(2, 60, 3, 8, 8)
+    naive = {
+        "max": maps.flatten(2).max(dim=2).values,
+        "avg": maps.flatten(2).mean(dim=2),
+        "grid": maps.mean(dim=2).unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5)).flatten(1),
+    }
+    torch.testing.assert_close(model.pool(maps), naive[global_pool])
     model.reset_classifier(4, global_pool="max")
     assert model(torch.rand(1, 1, 20, 64, 64)).shape == (1, 4)
     model.reset_classifier(0, global_pool="")
@@ -186,12 +193,46 @@ def test_pooling_can_be_chosen(global_pool: str) -> None:
     [
         ({"attention": "senet"}, "attention is 'senet'; expected one of none, se, scse, cbam"),
         ({"temporal_transition": "t3d"}, "expected 'plain' or 'ttl'"),
-        ({"global_pool": "catavgmax"}, "expected one of max, avg, grid"),
     ],
 )
 def test_unknown_options_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         mer_zoo.create_model("dat_densenet3d", **options)
+
+
+def test_cbam_is_its_two_equations() -> None:
+    from mer_zoo.models._layers3d import CBAM
+
+    block, x = CBAM(32, frames=5).eval(), torch.randn(2, 32, 5, 8, 8)
+    first, _, second = (block.mlp.get_submodule(str(i)) for i in range(3))
+    spans = (x.flatten(2).mean(dim=2), x.flatten(2).max(dim=2).values)
+    channel = sum(second(first(span).clamp(min=0)) for span in spans)
+    refined = x * torch.sigmoid(torch.as_tensor(channel))[:, :, None, None, None]
+    places = torch.stack([refined.max(dim=1).values, refined.mean(dim=1)], dim=1)
+    padding = (block.spatial.weight.shape[2] // 2, 3, 3)
+    spatial = block.norm(nn.functional.conv3d(places, block.spatial.weight, padding=padding)).sigmoid()
+    torch.testing.assert_close(block(x), refined * spatial)
+
+
+def test_the_flagship_eats_amplified_differences() -> None:
+    spec = mer_zoo.input_spec("dat_densenet3d")
+    assert (spec.kind, spec.shape, spec.low, spec.high, spec.gain) == ("difference", (1, 20, 64, 64), -1, 1, 8)
+
+
+def test_layout_of_maps_can_be_chosen() -> None:
+    x = torch.rand(2, 1, 20, 64, 64)
+    for name, options, last in (
+        ("dat_densenet3d_se", {}, True),
+        ("dat_densenet3d_se", {"channels_last": False}, False),
+        ("dat_densenet3d_121", {}, False),
+    ):
+        model: Any = mer_zoo.create_model(name, **options).eval()
+        assert model.forward_features(x).is_contiguous(memory_format=torch.channels_last_3d) is last
+
+
+def test_a_narrow_network_still_has_attention() -> None:
+    model = mer_zoo.create_model("dat_densenet3d", growth=2, stem_width=4)
+    assert all(p.numel() for p in model.parameters())
 
 
 def test_scse_is_the_sum_of_both() -> None:

@@ -1,8 +1,11 @@
 """The whole way: honest folds, one table by key, resume, and what is refused before any training."""
 
+import importlib.metadata
 import logging
+import random
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,11 @@ import mer_zoo
 from mer_zoo import evaluation, training
 from mer_zoo.datasets import Corpus
 from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
+from mer_zoo.datasets.synthetic_flow import SyntheticFlow
 from mer_zoo.errors import CorpusError, InputError, RunError
 from mer_zoo.evaluation import fold_seed
 from mer_zoo.runs import read_predictions
-from mer_zoo.types import InputSpec
+from mer_zoo.types import InputSpec, Sample
 
 RECIPE = mer_zoo.Recipe(epochs=2, lr=2e-3)
 
@@ -150,6 +154,7 @@ def _files(folder: Path) -> dict[str, tuple[bytes, int]]:
         ({"recipe": mer_zoo.Recipe(epochs=2, lr=2e-3, seed=1)}, r"recipe.seed: 0 there, 1 now"),
         ({"build": Flat}, r"model: 'ststnet' there, '.*Flat' now"),
         ({"roots": None}, r"data: '\w+' there, '\w+' now"),
+        ({"build": lambda: mer_zoo.create_model("ststnet", drop_rate=0.1)}, r"structure: '\w+' there, '\w+' now"),
     ],
 )
 def test_a_folder_of_another_run_is_refused_and_left_alone(
@@ -163,8 +168,119 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(
     assert _files(tmp_path) == before
 
 
+def test_a_network_whose_code_changed_is_another(roots: dict[str, Corpus], tmp_path: Path) -> None:
+    """The same name, structure and first weights, but another function."""
+    mer_zoo.evaluate(Flat, "synthetic-3", roots, recipe=RECIPE, out=tmp_path)
+
+    class Bent(Flat):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).sin() * 5
+
+    Bent.__name__ = Bent.__qualname__ = "Flat"
+    with pytest.raises(RunError, match="initial_answers"):
+        mer_zoo.evaluate(Bent, "synthetic-3", roots, recipe=RECIPE, out=tmp_path)
+
+
+def test_another_version_does_not_go_on(
+    roots: dict[str, Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=tmp_path)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "99")
+    with pytest.raises(RunError, match=r"versions.torch: '.*' there, '99' now"):
+        mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=tmp_path)
+
+
+def test_a_fold_made_by_two_processes_at_once_is_kept_once(
+    roots: dict[str, Corpus], table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An orphan of a killed run finishes a fold that the new run has begun."""
+    out = tmp_path / "run"
+    mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=out)
+    fold = next(f for f in out.glob("folds/*/*"))
+    shutil.move(fold, tmp_path / "orphan")
+
+    def late(model: nn.Module, data: Any, recipe: Any, **options: Any) -> list[float]:
+        losses = training.fit(model, data, recipe, **options)
+        shutil.move(tmp_path / "orphan", fold)
+        return losses
+
+    monkeypatch.setattr(evaluation, "fit", late)
+    again = mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=out)
+    pd.testing.assert_frame_equal(again, table, check_exact=True)
+    assert not list(out.glob(".unfinished-*"))
+
+
+@pytest.mark.parametrize("step", ["to_csv", "rename"])
+def test_a_fold_is_there_whole_or_not_at_all(
+    step: str, roots: dict[str, Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dying at any step of writing leaves no folder under folds/."""
+
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame if step == "to_csv" else Path, step, dies)
+    with pytest.raises(KeyboardInterrupt):
+        mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=tmp_path)
+    assert not list(tmp_path.glob("folds/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda f: f.write_text(""), "cannot be read"),
+        (lambda f: f.unlink(), "cannot be read"),
+        (lambda f: f.write_text("".join(f.read_text().splitlines(keepends=True)[:3])), "does not hold the 6 clips"),
+    ],
+)
+def test_a_spoilt_fold_is_named(spoil: Any, words: str, roots: dict[str, Corpus], tmp_path: Path) -> None:
+    mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=tmp_path)
+    spoil(next(tmp_path.glob("folds/*/*/predictions.csv")))
+    with pytest.raises(RunError, match=words):
+        mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=tmp_path)
+
+
+def test_a_call_that_was_refused_leaves_no_run_behind(roots: dict[str, Corpus], tmp_path: Path) -> None:
+    one = {"synthetic_flow": _OnePerson()}
+    with pytest.raises(InputError, match="two persons"):
+        mer_zoo.evaluate("ststnet", "synthetic-3", one, recipe=RECIPE, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".run.json.4242").write_text("{")  # a process killed while it wrote
+    assert len(mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=tmp_path / "run")) == 24
+
+
+class _OnePerson(SyntheticFlow):
+    def read(self) -> Iterator[Sample]:
+        return (s for s in super().read() if s.subject == "0-000")
+
+
+def test_modules_that_share_weights_are_refused(roots: dict[str, Corpus]) -> None:
+    one = Flat()
+    backbone = nn.Linear(3 * 28 * 28, 4)
+    for build in (lambda: one, lambda: nn.Sequential(nn.Flatten(), backbone, nn.Linear(4, 3))):
+        with pytest.raises(InputError, match="share weights"):
+            mer_zoo.evaluate(build, "synthetic-3", roots, recipe=RECIPE)
+    with pytest.raises(InputError, match="build is a Flat; expected a model name, or a function"):
+        mer_zoo.evaluate(one, "synthetic-3", roots, recipe=RECIPE)
+
+
+def test_a_network_that_draws_from_numpy_repeats_itself(roots: dict[str, Corpus], tmp_path: Path) -> None:
+    def build() -> Flat:
+        model, weight = Flat(), np.random.normal(size=(3, 2352))  # noqa: NPY002
+        with torch.no_grad():
+            model.fc.weight.copy_(torch.from_numpy(weight * random.random() / 50))
+        return model
+
+    tables = [mer_zoo.evaluate(build, "synthetic-3", roots, recipe=RECIPE, out=tmp_path / x) for x in ("a", "b", "a")]
+    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
+    pd.testing.assert_frame_equal(tables[0], tables[2], check_exact=True)
+
+
 def test_a_folder_of_other_files_is_refused(roots: dict[str, Corpus], tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("three years")
+    with pytest.raises(RunError, match="is a file; pass a folder"):
+        mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=tmp_path / "thesis.tex")
     with pytest.raises(RunError, match=r"holds files but no run.json"):
         mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=tmp_path)
 
@@ -188,7 +304,8 @@ def test_a_network_that_nobody_registered_may_say_what_it_eats(roots: dict[str, 
 
 def test_saved_weights_are_where_each_fold_starts(roots: dict[str, Corpus], tmp_path: Path) -> None:
     trained = mer_zoo.create_model("ststnet")
-    data = mer_zoo.create_dataset("synthetic-3", None, mer_zoo.input_spec(trained))
+    others = {"synthetic_flow": mer_zoo.open_corpus("synthetic_flow", seed=9)}
+    data = mer_zoo.create_dataset("synthetic-3", others, mer_zoo.input_spec(trained))
     mer_zoo.training.fit(trained, data, mer_zoo.Recipe(epochs=10, lr=2e-3))
     mer_zoo.save_pretrained(trained, tmp_path / "m")
     barely = mer_zoo.Recipe(epochs=1, lr=1e-9)
@@ -228,6 +345,9 @@ def test_a_cache_is_used_and_notices_changes(flow_release: Path, tmp_path: Path)
         np.testing.assert_array_equal(cached.inputs, plain.inputs)
     files = list((tmp_path / "cache").iterdir())
     assert [f.suffix for f in files] == [".npy"]
+    files[0].write_bytes(files[0].read_bytes()[:200])
+    mended = mer_zoo.create_dataset("megc2019", roots, spec, cache=tmp_path / "cache")
+    np.testing.assert_array_equal(mended.inputs, plain.inputs)
     np.save(files[0], np.zeros_like(plain.inputs))
     assert not mer_zoo.create_dataset("megc2019", roots, spec, cache=tmp_path / "cache").inputs.any()
     time.sleep(0.01)
@@ -245,7 +365,9 @@ def test_a_cache_is_used_and_notices_changes(flow_release: Path, tmp_path: Path)
         ({"build": "dat_densenet3d"}, InputError, "eats a difference of 20 frames; synthetic_flow holds flow images"),
         ({"build": lambda: Flat(classes=5)}, InputError, r"gives \(5,\) logits a clip; expected 3"),
         ({"protocol": "megc19"}, ValueError, "No protocol is named 'megc19'. Did you mean megc2019"),
-        ({"protocol": "megc2019", "roots": None}, InputError, "megc2019 needs folders of smic, casme2, samm"),
+        ({"protocol": "megc2019", "roots": None}, InputError, "megc2019 is of smic, casme2, samm and needs a mapping"),
+        ({"protocol": "megc2019", "roots": "/data"}, InputError, "roots is '/data'; .* needs a mapping"),
+        ({"recipe": {"epochs": 3}}, InputError, "recipe is a dict; expected mer_zoo.Recipe"),
         ({"protocol": "megc2019"}, CorpusError, "No clip found that takes part in megc2019"),
         ({"roots": {"megc2019_flow": "/no/such/folder"}}, CorpusError, "does not exist"),
         ({"roots": {"synthetic_flow": "/tmp"}}, CorpusError, "leave the folder out"),

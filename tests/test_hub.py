@@ -1,5 +1,6 @@
 """Models from the Hub, by the real client against a server on loopback."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_model_comes_back_from_the_hub(name: str, hub: Path) -> None:
     torch.manual_seed(3)
     model: Any = mer_zoo.create_model(name, num_classes=4).eval()
-    model.input_spec = mer_zoo.input_spec(model).from_dict({**model.input_spec.to_dict(), "low": -2.0})
+    model.input_spec = dataclasses.replace(model.input_spec, low=-2.0)
     mer_zoo.save_pretrained(model, hub / "me" / name)
     for address in (f"hf-hub:me/{name}", f"hf-hub:me/{name}@v1", f"hf-hub:me/{name}@{COMMIT}"):
         loaded: Any = mer_zoo.create_model(address, pretrained=True).eval()
@@ -38,6 +39,15 @@ def test_a_model_comes_back_from_the_hub(name: str, hub: Path) -> None:
             loaded.forward_head(loaded.forward_features(x)), model.forward_head(model.forward_features(x))
         )
         assert mer_zoo.input_spec(loaded).low == -2.0
+
+
+def test_each_revision_has_its_own_spec(hub: Path) -> None:
+    for revision, low in (("main", -1.0), ("v1", -2.0)):
+        model: Any = mer_zoo.create_model("dat_densenet3d_se")
+        model.input_spec = dataclasses.replace(model.input_spec, low=low)
+        mer_zoo.save_pretrained(model, hub / "me" / "x" / "@" / revision)
+    for address, low in (("hf-hub:me/x", -1.0), ("hf-hub:me/x@v1", -2.0)):
+        assert mer_zoo.input_spec(mer_zoo.create_model(address, pretrained=True)).low == low
 
 
 def test_what_is_cached_loads_offline(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:

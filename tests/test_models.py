@@ -1,5 +1,6 @@
 """One contract for every network in the registry: what timm's users expect of a model."""
 
+import copy
 import functools
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +9,7 @@ import pytest
 import timm
 import timm.optim
 import torch
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 import mer_zoo
@@ -81,12 +83,14 @@ def test_intermediates_agree_with_feature_info(name: str) -> None:
     for info, feature in zip(model.feature_info, maps, strict=True):
         assert feature.shape[1] == info["num_chs"]
         assert feature.shape[-1] == pytest.approx(size / info["reduction"], abs=1)
-    alone = model.forward_intermediates(x, indices=[0], stop_early=True, intermediates_only=True)
+    early, alone = model.forward_intermediates(x, indices=[0], stop_early=True)
+    torch.testing.assert_close(early, maps[0])
     torch.testing.assert_close(alone[0], maps[0])
     normed = model.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)
     torch.testing.assert_close(normed[0], last)
-    with pytest.raises(InputError, match="there are"):
-        model.forward_intermediates(x, indices=[99])
+    for indices in ([99], [], 0, -1, 99):
+        with pytest.raises(InputError, match="there are"):
+            model.forward_intermediates(x, indices=indices)
     with pytest.raises(InputError, match="NCHW"):
         model.forward_intermediates(x, output_fmt="NLC")
 
@@ -94,15 +98,44 @@ def test_intermediates_agree_with_feature_info(name: str) -> None:
 @every_model
 @torch.no_grad()
 def test_features_only_gives_the_chosen_maps(name: str) -> None:
-    backbone: Any = timm.create_model(name, features_only=True, out_indices=(0, -1), num_classes=5).eval()
-    backbone.model.load_state_dict(shared(name).state_dict())
     x = batch(name)
     _, maps = shared(name).forward_intermediates(x)
-    first, last = backbone(x)
-    torch.testing.assert_close(first, maps[0])
-    torch.testing.assert_close(last, maps[-1])
-    assert backbone.feature_info.channels() == [first.shape[1], last.shape[1]]
-    assert mer_zoo.input_spec(backbone) == mer_zoo.input_spec(name)
+    stages = len(maps)
+    for options, expected in (
+        ({}, [stages - 1]),
+        ({"out_indices": 2}, [stages - 2, stages - 1]),
+        ({"out_indices": (0, -1)}, [0, stages - 1]),
+        ({"out_indices": (0,)}, [0]),
+    ):
+        backbone: Any = timm.create_model(name, features_only=True, **options).eval()
+        state = shared(name).state_dict()
+        backbone.model.load_state_dict({key: state[key] for key in backbone.model.state_dict()})
+        found = backbone(x)
+        assert backbone.feature_info.channels() == [m.shape[1] for m in found]
+        assert mer_zoo.input_spec(backbone) == mer_zoo.input_spec(name)
+        for feature, stage in zip(found, expected, strict=True):
+            torch.testing.assert_close(feature, maps[stage])
+
+
+@every_model
+def test_features_only_keeps_no_weight_behind_the_last_chosen_map(name: str) -> None:
+    backbone = mer_zoo.create_model(name, features_only=True, out_indices=(0,)).train()
+    sum(feature.square().sum() for feature in backbone(batch(name))).backward()
+    assert all(p.grad is not None for p in backbone.parameters())
+    with pytest.raises(InputError, match="feature_cls is 'hook'"):
+        mer_zoo.create_model(name, features_only=True, feature_cls="hook")
+
+
+class Kept(torch.autograd.graph.saved_tensors_hooks):
+    """Counts the numbers that are kept for the way back."""
+
+    def __init__(self) -> None:
+        self.numbers = 0
+        super().__init__(self._count, lambda tensor: tensor)
+
+    def _count(self, tensor: Tensor) -> Tensor:
+        self.numbers += tensor.numel()
+        return tensor
 
 
 @every_model
@@ -110,12 +143,17 @@ def test_grad_checkpointing_changes_no_gradient(name: str) -> None:
     torch.manual_seed(0)
     model: Any = mer_zoo.create_model(name, drop_rate=0.0).train().double()
     x = batch(name, 4 if "_se" in name or name == "ststnet" else 2).double()
-    gradients = []
+    gradients, kept = [], []
     for enable in (False, True):
         model.set_grad_checkpointing(enable)
         model.zero_grad()
-        model(x).square().sum().backward()
+        saved = Kept()
+        with saved:
+            loss = model(x).square().sum()
+        kept.append(saved.numbers)
+        loss.backward()
         gradients.append([p.grad.clone() for p in model.parameters()])
+    assert kept[1] < 0.5 * kept[0]
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(recomputed, plain, rtol=1e-6, atol=1e-9)
 
@@ -127,7 +165,10 @@ def test_layers_have_a_depth(name: str) -> None:
     scales = {p: g["lr_scale"] for g in optimizer.param_groups for p in g["params"]}
     assert scales[model.fc.weight] == 1.0
     assert min(scales.values()) == scales[next(iter(model.parameters()))] < 1.0
-    assert set(model.group_matcher(coarse=True)) == {"stem", "blocks"}
+    groups = {coarse: group_parameters(model, model.group_matcher(coarse)) for coarse in (True, False)}
+    assert len(groups[True]) == len(model.stages()) + (1 if name != "ststnet" else 0)  # and the head
+    assert len(groups[False]) >= len(groups[True])
+    assert groups[True][len(groups[True]) - 1][-2:] == ["fc.weight", "fc.bias"]
 
 
 @every_model
@@ -138,6 +179,9 @@ def test_device_and_dtype(name: str) -> None:
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
     assert torch.get_default_dtype() == torch.float32
     assert half(batch(name).bfloat16()).dtype == torch.bfloat16
+    classifier: Any = half
+    classifier.reset_classifier(7)
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
 
 
 @every_model
@@ -173,6 +217,44 @@ def test_a_wrong_shape_is_named(name: str) -> None:
     for shape in (spec.shape, (1, *spec.shape, 2), (1, spec.shape[0] + 1, *spec.shape[1:]), (1, *spec.shape[:-1], 9)):
         with pytest.raises(InputError, match=expected):
             model(torch.zeros(shape))
+
+
+@every_model
+def test_copies_and_whole_model_files(name: str, tmp_path: Path) -> None:
+    model, x = shared(name), batch(name)
+    torch.testing.assert_close(copy.deepcopy(model)(x=x), model(x))
+    torch.save(model, tmp_path / "model.pt")
+    assert (tmp_path / "model.pt").stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["dat_densenet3d", "dat_densenet3d_se", "ststnet"])
+@pytest.mark.parametrize("training", [True, False])
+def test_many_copies_run_at_once_by_vmap(name: str, training: bool) -> None:
+    models = [mer_zoo.create_model(name, drop_rate=0.0).double().train(training) for _ in range(3)]
+    x = batch(name).double()
+    alone = torch.stack([copy.deepcopy(model)(x) for model in models])
+    state = torch.func.stack_module_state(models)
+    together = torch.vmap(lambda p, b: torch.func.functional_call(models[0], (p, b), (x,)))(*state)
+    torch.testing.assert_close(together, alone)
+
+
+@every_model
+@torch.no_grad()
+def test_dropout_is_on_in_training_only(name: str) -> None:
+    torch.manual_seed(0)
+    model, x = mer_zoo.create_model(name, drop_rate=0.5), batch(name)
+    assert not torch.equal(copy.deepcopy(model).train()(x), copy.deepcopy(model).train()(x))
+    assert torch.equal(model.eval()(x), model(x))
+
+
+@every_model
+def test_maps_without_pooling_go_with_no_classes(name: str) -> None:
+    model: Any = mer_zoo.create_model(name, num_classes=0, global_pool="").eval()
+    torch.testing.assert_close(model(batch(name)), model.forward_features(batch(name)))
+    with pytest.raises(InputError, match="goes with num_classes=0, not 3"):
+        model.reset_classifier(3)
+    with pytest.raises(InputError, match="expected one of"):
+        mer_zoo.create_model(name, global_pool="catavgmax")
 
 
 @every_model

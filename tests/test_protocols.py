@@ -7,9 +7,10 @@ import pytest
 
 import mer_zoo
 from mer_zoo.datasets import Corpus, open_corpus
+from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
 from mer_zoo.errors import InputError, UnknownNameError
-from mer_zoo.protocols import leave_one_subject_out, register_protocol
-from mer_zoo.types import Counts, Sample
+from mer_zoo.protocols import check_folds, leave_one_subject_out, register_protocol
+from mer_zoo.types import Counts, Fold, Sample
 
 every_protocol = pytest.mark.parametrize("name", mer_zoo.list_protocols())
 
@@ -54,6 +55,20 @@ def test_subjects_of_one_number_in_three_corpora_are_three_persons() -> None:
     assert [fold.name for fold in leave_one_subject_out(samples)] == ["casme2/6", "samm/6", "smic/6"]
 
 
+def test_folds_that_leak_or_miss_are_refused() -> None:
+    a, b, c, d = (made("smic", subject, clip) for subject, clip in (("1", "a"), ("1", "b"), ("2", "a"), ("2", "b")))
+    honest = leave_one_subject_out([a, b, c, d])
+    check_folds(honest, [a, b, c, d])
+    for folds, words in (
+        ([Fold("x", (a, c), (b, d))], "persons on both sides: .*smic/1.*that leaks"),
+        ([dataclasses.replace(fold, name="x") for fold in honest], "share names"),
+        (honest[:1], "2 clips are not tested exactly once"),
+        ([*honest, dataclasses.replace(honest[0], name="again")], "2 clips are not tested exactly once"),
+    ):
+        with pytest.raises(InputError, match=words):
+            check_folds(folds, [a, b, c, d])
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_one_person_cannot_be_left_out(number: int) -> None:
     with pytest.raises(InputError, match="needs two persons or more"):
@@ -61,7 +76,11 @@ def test_one_person_cannot_be_left_out(number: int) -> None:
 
 
 def test_megc2019_counts_are_those_of_the_challenge() -> None:
+    """See et al., MEGC 2019, table of the composite; the corpus expects the same of itself."""
     protocol = mer_zoo.get_protocol("megc2019")
+    table = {"smic": (16, 164, 70, 51, 43), "casme2": (24, 145, 88, 32, 25), "samm": (28, 133, 92, 26, 15)}
+    for counts in (protocol.counts, MEGC2019Flow.counts):
+        assert {name: (c.subjects, c.clips, *c.classes.values()) for name, c in counts.items()} == table
     assert sum(c.clips for c in protocol.counts.values()) == 442
     assert sum(c.subjects for c in protocol.counts.values()) == 68
     classes = {name: sum(c.classes[name] for c in protocol.counts.values()) for name in protocol.classes}

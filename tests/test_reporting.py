@@ -79,7 +79,32 @@ def test_the_interval_holds_the_score_and_narrows_with_persons() -> None:
     for report in (wide, narrow):
         low, high = report.interval
         assert low < report.uf1 < high
+        assert (low, high) == pytest.approx(_bootstrap(report), abs=0.01)
     assert narrow.interval[1] - narrow.interval[0] < wide.interval[1] - wide.interval[0]
+
+
+def _bootstrap(report: mer_zoo.Report) -> tuple[float, float]:
+    """Written apart from the library: persons as lists of clips, scikit-learn's score, 2.5th and 97.5th percentile."""
+    table = predictions(clips=int(report.matrix.sum()) // 68)
+    people = [rows[["target", "pred"]].to_numpy() for _, rows in table.groupby("fold")]
+    assert len(people) == 68
+    rng = np.random.default_rng(1)
+    scores = []
+    for _ in range(1000):
+        clips = np.concatenate([people[i] for i in rng.integers(68, size=68)])
+        scores.append(f1_score(clips[:, 0], clips[:, 1], average="macro"))
+    low, high = np.percentile(scores, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def test_scores_under_the_name_of_another_protocol_are_refused(persons: Corpus) -> None:
+    table = mer_zoo.evaluate("ststnet", "synthetic-3", {"synthetic_flow": persons}, recipe=mer_zoo.Recipe(epochs=1))
+    for made_up in (table, pd.DataFrame(table.to_dict("list"))):
+        with pytest.raises(InputError, match=r"holds synthetic_flow; megc2019 is of smic, casme2, samm"):
+            mer_zoo.report(made_up, "megc2019")
+    path: Any = "predictions.csv"
+    with pytest.raises(InputError, match="predictions is a str"):
+        mer_zoo.report(path, "megc2019")
 
 
 def test_a_corpus_without_a_class_has_no_mean_over_classes() -> None:

@@ -70,6 +70,19 @@ def test_fused_streams_equal_three_in_training() -> None:
         torch.testing.assert_close(value, state[name], rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("watched", ["bn1", "conv2", "bn3"])
+def test_layers_that_are_frozen_or_watched_run_for_themselves(watched: str) -> None:
+    ours, naive, x = _pair()
+    calls: list[int] = []
+    for model in (ours.train(), naive.train()):
+        layer = model.get_submodule(watched)
+        layer.eval() if watched == "bn1" else layer.register_forward_hook(lambda *_: calls.append(1))
+    torch.testing.assert_close(ours(x), naive(x), rtol=1e-10, atol=1e-10)
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, naive.state_dict()[name], rtol=1e-10, atol=1e-10)
+    assert len(calls) == (0 if watched == "bn1" else 2)
+
+
 def test_the_authors_checkpoints_load(tmp_path: Path) -> None:
     """Their files are pickled state dicts under their own names; they are read with weights_only=True."""
     _, naive, x = _pair()

@@ -1,5 +1,6 @@
 """The loop: that it learns, repeats itself, mirrors flow rightly, and splits batches over processes."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 import mer_zoo
+from mer_zoo import training
 from mer_zoo.datasets import Corpus
 from mer_zoo.errors import InputError, MerZooError
 from mer_zoo.preprocessing.flow import flow_image
@@ -66,6 +70,68 @@ def test_an_item_can_be_augmented(persons: Corpus) -> None:
     plain, dark = (mer_zoo.create_dataset("synthetic-3", roots, SPEC, augment=f) for f in (None, torch.zeros_like))
     assert plain[0][0].any()
     assert not dark[0][0].any()
+
+
+def test_an_augmentation_of_the_data_reaches_fit(persons: Corpus) -> None:
+    seen: list[torch.Size] = []
+
+    def note(clip: Tensor) -> Tensor:
+        seen.append(clip.shape)
+        return clip
+
+    data = mer_zoo.create_dataset("synthetic-3", {"synthetic_flow": persons}, SPEC, augment=note)
+    fit(build(), data, Recipe(epochs=2), device="cpu")
+    assert seen == [torch.Size(SPEC.shape)] * 48
+
+
+@pytest.mark.parametrize("change", [{"flip": True}, {"shift": 2}, {"balanced": True}, {"batch_size": 8}, {"lr": 1e-4}])
+def test_every_setting_of_the_recipe_changes_training(change: dict[str, Any], data: ClipDataset) -> None:
+    uneven = data.subset(data.samples[:10])
+    plain, changed = (fit(build(), uneven, Recipe(epochs=2, **c), device="cpu") for c in ({}, change))
+    assert plain != changed
+
+
+def test_flow_of_a_network_without_a_spec_is_mirrored_rightly(
+    data: ClipDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs: list[InputSpec | None] = []
+
+    def spy(batch: Tensor, spec: InputSpec | None) -> Tensor:
+        specs.append(spec)
+        return mirror(batch, spec)
+
+    monkeypatch.setattr(training, "mirror", spy)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(3 * 28 * 28, 3))
+    fit(plain, data, Recipe(epochs=1, flip=True, lr=1e-6), device="cpu")
+    assert set(specs) == {SPEC}
+
+
+def test_data_cooked_for_another_order_of_channels_are_refused(persons: Corpus) -> None:
+    """The trap that costs 0.3 UF1."""
+    spec = dataclasses.replace(SPEC, channels=("u", "v", "strain"))
+    wrong = mer_zoo.create_dataset("synthetic-3", {"synthetic_flow": persons}, spec)
+    for call in (lambda: fit(build(), wrong, Recipe(epochs=1)), lambda: predict(build(), wrong)):
+        with pytest.raises(InputError, match=r"cooked for .*'u', 'v', 'strain'.*eats .*'strain', 'v', 'u'"):
+            call()
+
+
+def test_predict_leaves_an_accelerator_of_the_user_alone(data: ClipDataset) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    theirs = Accelerator(cpu=True, mixed_precision="bf16")
+    predict(build(), data, device="cpu")
+    assert theirs.mixed_precision == "bf16"
+    fit(build(), data, Recipe(epochs=1, precision="bf16"), device="cpu")
+    assert theirs.mixed_precision == "bf16"
+
+
+def test_a_model_is_whole_after_an_error(data: ClipDataset) -> None:
+    """Mixed precision patches a model's forward; it is put back even then."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 28 * 28, 3))
+    x = torch.from_numpy(data.inputs)
+    before = model(x)
+    with pytest.raises(InputError, match="gives 3 logits"):
+        fit(model, (x, torch.full((24,), 5)), Recipe(epochs=1, precision="bf16"), device="cpu")
+    assert torch.equal(model(x), before)
 
 
 def test_it_learns_and_predicts_probabilities(data: ClipDataset) -> None:
@@ -208,6 +274,10 @@ def test_shifts_move_whole_clips_and_repeat_edges(shape: tuple[int, ...]) -> Non
         ({"precision": "fp8"}, "precision is 'fp8'"),
         ({"seed": -1}, "seed is -1"),
         ({"epochs": 0, "lr": -1}, "epochs is 0.*lr is -1"),
+        ({"lr": "1e-3"}, "lr is '1e-3'"),
+        ({"lr": float("inf")}, "lr is inf"),
+        ({"flip": "no"}, "flip is 'no'; expected True or False"),
+        ({"seed": 2**70}, "seed is 1180591620717411303424"),
     ],
 )
 def test_recipe_refuses_nonsense(values: dict[str, Any], words: str) -> None:
@@ -224,6 +294,8 @@ def test_recipe_refuses_nonsense(values: dict[str, Any], words: str) -> None:
         (torch.zeros(4, 3, 28, 28), torch.zeros(4), "torch.float32; expected one whole number"),
         (torch.zeros(4, 3, 28, 28), torch.full((4,), -1), "0 or more"),
         (torch.zeros(0, 3, 28, 28), torch.zeros(0, dtype=torch.long), "There are no clips"),
+        (torch.zeros(4, 3, 28, 28), torch.zeros(4, dtype=torch.bool), "torch.bool; expected one whole number"),
+        (np.zeros((4, 3, 28, 28)), torch.zeros(4, dtype=torch.long), "a tuple; expected create_dataset's, or a pair"),
     ],
 )
 def test_fit_refuses_what_the_model_does_not_eat(x: Tensor, y: Tensor, words: str) -> None:
@@ -240,6 +312,13 @@ def test_fewer_logits_than_classes_are_refused_and_more_are_not(data: ClipDatase
 def _fitted(model: nn.Module, data: ClipDataset) -> nn.Module:
     fit(model, data, Recipe(epochs=1, balanced=True), device="cpu")
     return model
+
+
+def test_bytes_and_short_integers_are_taken() -> None:
+    x, y = torch.randint(256, (6, 3, 28, 28), dtype=torch.uint8), torch.tensor([0, 1, 2, 0, 1, 2], dtype=torch.int32)
+    assert len(fit(build(), (x, y), Recipe(epochs=1), device="cpu")) == 1
+    with pytest.raises(InputError, match="data is a Tensor"):
+        predict(build(), x)  # type: ignore[arg-type]
 
 
 def test_a_loss_that_is_no_number_is_an_error(data: ClipDataset) -> None:

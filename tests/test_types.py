@@ -51,12 +51,16 @@ def test_sample_refuses(changes: dict[str, Any]) -> None:
         (CLIP, {"frames": -1}, "frames -1"),
         (CLIP, {"low": 1.0, "high": 0.0}, "expected low below high"),
         (CLIP, {"scaling": "zscore"}, "scaling 'zscore'"),
-        (CLIP, {"gain": 8.0}, "it is for differences"),
+        (CLIP, {"gain": 8.0}, "it is for linear differences"),
         (CLIP, {"flow_method": "dis"}, "flow_method 'dis' on a clip"),
-        ({**CLIP, "kind": "difference"}, {"frames": 1}, "a difference of one frame"),
+        (CLIP, {"low": None}, "low None; expected a finite number"),
+        (CLIP, {"high": float("inf")}, "high inf; expected a finite number"),
+        ({**CLIP, "kind": "difference"}, {"low": -1.0, "frames": 1}, "a difference of one frame"),
+        ({**CLIP, "kind": "difference"}, {}, "differences from 0.0 up"),
         (FLOW, {"channels": ("u", "grey")}, "a flow has"),
         (FLOW, {"frames": 2}, "2 frames of flow"),
         (FLOW, {"flow_method": None}, "flow_method None on a flow"),
+        (FLOW, {"flow_method": "banana"}, "flow_method 'banana' on a flow; expected"),
     ],
 )
 def test_input_spec_refuses_nonsense(base: dict[str, Any], changes: dict[str, Any], words: str) -> None:

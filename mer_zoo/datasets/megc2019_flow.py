@@ -11,8 +11,10 @@ Images are 28 x 28, channels u, v, strain in RGB order, each stretched per image
 before ``.png``. Labels are 0 negative, 1 positive, 2 surprise.
 """
 
-import csv
+import logging
 import re
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
 from mer_zoo.datasets._base import FLOW_IMAGE, Corpus, Image, register_corpus
+from mer_zoo.datasets._megc2019_list import read_list
 from mer_zoo.errors import CorpusError
 from mer_zoo.types import Counts, Sample
 
@@ -37,7 +40,8 @@ NAMES = {
     "smic": re.compile(r"(s\d+)_(s\d+_(?:ne|po|sur)_\d+)"),
     "samm": re.compile(r"(\d+)_(\d+_\d+_\d+)"),
 }
-COLUMNS = {"dataset": ("dataset",), "subject": ("subject", "sub"), "file": ("file", "filename", "filename_o")}
+
+logger = logging.getLogger("mer_zoo")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class MEGC2019Flow(Corpus):
 
     Samples say ``smic``, ``casme2`` or ``samm``; subject and clip are written as in the release. Source: Liong et al.,
     FG 2019; See et al., MEGC 2019.
+
+    Args:
+        root: A folder in one of the three forms, or an ``.npz`` file.
+        listing: The organisers' list, where it does not lie in the folder of the pictures or the one above.
     """
 
     name, title = "megc2019_flow", "Optical-flow images of the MEGC 2019 composite"
@@ -70,9 +78,10 @@ class MEGC2019Flow(Corpus):
         "samm": Counts(28, 133, {"negative": 92, "positive": 26, "surprise": 15}),
     }
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, listing: str | Path | None = None) -> None:
         super().__init__(root)
         self._root = root
+        self._listing = Path(listing).expanduser() if listing else None
 
     def read(self) -> Iterator[Sample]:
         """One sample an image, in the order of the list, the tree or the file."""
@@ -85,7 +94,7 @@ class MEGC2019Flow(Corpus):
         Raises:
             CorpusError: If the file cannot be read or has another shape.
         """
-        entry = self._entries[sample.key]
+        entry = self._entry(sample)
         if entry.row is not None:
             return np.asarray(self._arrays["image"][entry.row])
         try:
@@ -98,22 +107,33 @@ class MEGC2019Flow(Corpus):
 
     def fingerprint(self, sample: Sample) -> str:
         """Name, size and time of the file that holds this image."""
-        file = self._entries[sample.key].file
+        file = self._entry(sample).file
         stat = file.stat()
         return f"{file.name} {stat.st_size} {stat.st_mtime_ns}"
 
+    def _entry(self, sample: Sample) -> Entry:
+        if sample.key not in self._entries:
+            raise CorpusError(f"{sample.key} is not in {self._root}; take samples of this corpus.")
+        return self._entries[sample.key]
+
+    @cached_property
+    def _folder(self) -> Path:
+        """The folder itself, or the one inside it that it was unpacked into once more."""
+        inside = [] if self._root.is_file() else _visible(self._root.iterdir())
+        return inside[0] if len(inside) == 1 and inside[0].is_dir() and inside[0].name != "flow" else self._root
+
     @cached_property
     def _entries(self) -> dict[str, Entry]:
-        npz = _find_npz(self._root)
+        npz = _find_npz(self._folder)
         if npz is not None:
             return _unique(_from_npz(self._arrays, npz))
-        if any(self._root.glob("*/u_test")):
-            return _unique(_from_tree(self._root))
-        return _unique(_from_folder(self._root))
+        if any(self._folder.glob("*/u_test")):
+            return _unique(_from_tree(self._folder))
+        return _unique(_from_folder(self._folder, self._listing))
 
     @cached_property
     def _arrays(self) -> dict[str, Image]:
-        return _load_npz(cast(Path, _find_npz(self._root)))
+        return _load_npz(cast(Path, _find_npz(self._folder)))
 
     @classmethod
     def write_specimen(cls, folder: Path, form: str = "folder") -> None:
@@ -127,18 +147,36 @@ def _sample(entry: Entry) -> Sample:
     return Sample(corpus=entry.corpus, subject=entry.subject, clip=entry.clip, emotion=EMOTIONS[entry.label])
 
 
+def _visible(files: Iterable[Path]) -> list[Path]:
+    """Sorted, without what file managers leave behind (``.DS_Store``, ``._name.png``, ``Thumbs.db``)."""
+    return sorted(file for file in files if not file.name.startswith(".") and file.name != "Thumbs.db")
+
+
+def _pictures(files: Iterable[Path]) -> list[Path]:
+    return [file for file in _visible(files) if file.suffix.lower() == ".png"]
+
+
 def _unique(entries: Iterable[Entry]) -> dict[str, Entry]:
-    entries = list(entries)
-    keys = [_sample(entry).key for entry in entries]
-    twice = [key for key, times in Counter(keys).items() if times > 1]
-    if twice:
-        raise CorpusError(f"{len(twice)} clips come more than once: {twice[:3]}; expected each once.")
-    return dict(zip(keys, entries, strict=True))
+    """By key, each clip once and each person under one spelling: s1 beside s01 would be two persons."""
+    by_key: dict[str, Entry] = {}
+    spellings: dict[tuple[str, str], str] = {}
+    for entry in entries:
+        key = _sample(entry).key
+        if key in by_key:
+            raise CorpusError(f"{key} comes twice: {by_key[key].file} and {entry.file}; expected each clip once.")
+        spelling = spellings.setdefault((entry.corpus, _plain(entry.subject)), entry.subject)
+        if spelling != entry.subject:
+            raise CorpusError(
+                f"One person of {entry.corpus} is written {spelling!r} and {entry.subject!r} (in {entry.file}), which "
+                "would make two persons of one; write the name alike everywhere."
+            )
+        by_key[key] = entry
+    return by_key
 
 
 def _find_npz(root: Path) -> Path | None:
     """The ``.npz`` that root is or holds, if there is one."""
-    files = [root] if root.is_file() else sorted(root.glob("*.npz"))
+    files = [root] if root.is_file() else _visible(root.glob("*.npz"))
     if len(files) > 1:
         raise CorpusError(f"{root} holds {len(files)} .npz files: {[f.name for f in files]}; name one.")
     if files and files[0].suffix != ".npz":
@@ -156,77 +194,61 @@ def _from_npz(arrays: dict[str, Image], file: Path) -> Iterator[Entry]:
 
 
 def _load_npz(file: Path) -> dict[str, Image]:
-    """The arrays of the file; each image checked once for all."""
-    names = {"image", "label", "corpus", "subject", "clip"}
+    """The arrays of the file, their kinds and lengths checked."""
+    kinds = {"image": "u", "label": "iu", "corpus": "U", "subject": "U", "clip": "U"}
     try:
         with np.load(file, allow_pickle=False) as saved:
-            arrays = {name: saved[name] for name in names & set(saved)}
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{file} cannot be read ({error}); fetch it anew.") from error
-    lengths = {name: len(array) for name, array in arrays.items()}
-    if set(arrays) != names or len(set(lengths.values())) != 1:
-        raise CorpusError(f"{file} holds {lengths}; expected {sorted(names)}, all of one length.")
-    _check_image(arrays["image"][0] if len(arrays["image"]) else arrays["image"], str(file))
+            arrays = {name: saved[name] for name in kinds if name in saved}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise CorpusError(f"{file} cannot be read as an .npz file ({type(error).__name__}); fetch it anew.") from error
+    found = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items()}
+    sound = set(arrays) == set(kinds) and all(
+        array.dtype.kind in kinds[name] and array.shape[:1] == arrays["label"].shape[:1] != ()
+        for name, array in arrays.items()
+    )
+    if not sound:
+        raise CorpusError(
+            f"{file} holds {found}; expected image (N, 28, 28, 3) of uint8, label (N,) of whole numbers, and corpus, "
+            "subject, clip (N,) of text."
+        )
+    _check_image(arrays["image"], str(file))
     return arrays
 
 
 def _from_tree(root: Path) -> Iterator[Entry]:
     """Test parts only: together they hold each image once."""
-    for file in sorted(root.glob("*/u_test/[012]/*.png")):
+    for file in _pictures(root.glob("*/u_test/[012]/*")):
         corpus, subject, clip = _parse(file)
         yield Entry(corpus, subject, clip, int(file.parent.name), file)
 
 
-def _from_folder(root: Path) -> Iterator[Entry]:
-    files = {_plain(file.stem): file for file in sorted(root.rglob("*.png"))}
+def _from_folder(root: Path, listing: Path | None) -> Iterator[Entry]:
+    files: dict[str, Path] = {}
+    for file in _pictures(root.rglob("*")):
+        twin = files.setdefault(_plain(file.stem), file)
+        if twin != file:
+            raise CorpusError(f"Two pictures are one clip: {twin} and {file}; name the folder that holds each once.")
     if not files:
         raise CorpusError(f"No clip found: {root} holds no PNG file; expected {FORMS}.")
-    rows = _read_list(root)
+    rows = read_list(root, listing)
     named = {_plain(f"{subject}_{clip}"): (corpus, label) for corpus, subject, clip, label in rows}
     if len(named) != len(rows):
         raise CorpusError(f"The list in {root} names {len(rows) - len(named)} clips twice.")
     unlisted = [file.name for name, file in files.items() if name not in named]
     if unlisted:
-        raise CorpusError(f"{len(unlisted)} pictures in {root} are not in the list: {unlisted[:3]}. Another list?")
+        raise CorpusError(
+            f"{len(unlisted)} pictures in {root} are not in the list of {len(rows)} clips: {unlisted[:3]}. Take the "
+            "list of 442 clips; an older one of 441 lacks 032_3_1 of SAMM."
+        )
+    absent = [corpus for name, (corpus, _) in named.items() if name not in files]
+    if absent:
+        logger.warning("%d clips of the list have no picture in %s: %s", len(absent), root, dict(Counter(absent)))
     for name, (corpus, label) in named.items():
         if name in files:
             found, subject, clip = _parse(files[name])
             if found != corpus:
                 raise CorpusError(f"{files[name]} looks like {found}; the list says {corpus}.")
             yield Entry(corpus, subject, clip, label, files[name])
-
-
-def _read_list(root: Path) -> list[tuple[str, str, str, int]]:
-    """The organisers' list, beside or above the pictures, with a header or without, blank lines left out."""
-    files = sorted(root.glob("*.csv")) or sorted(root.parent.glob("*.csv"))
-    if len(files) != 1:
-        found = [f.name for f in files] or "no csv"
-        raise CorpusError(
-            f"Beside the pictures in {root} there is {found}; expected the list dataset,subject,file,label of MEGC "
-            f"2019 as one csv, or another form: {FORMS}."
-        )
-    with files[0].open(newline="", encoding="utf-8-sig") as text:
-        lines = [[cell.strip() for cell in line] for line in csv.reader(text) if any(cell.strip() for cell in line)]
-    places = [0, 1, 2, 3]
-    if lines and not lines[0][-1].isdigit():
-        places = _columns([cell.lower() for cell in lines.pop(0)], files[0])
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        corpus, subject, clip, label = (line[i] if i < len(line) else "" for i in places)
-        if corpus.lower() not in NAMES or label not in ("0", "1", "2"):
-            raise CorpusError(f"{files[0]}, row {number}: {line}; expected dataset,subject,file,label.")
-        rows.append((corpus.lower(), subject, clip, int(label)))
-    return rows
-
-
-def _columns(header: list[str], file: Path) -> list[int]:
-    places = []
-    for name, spellings in {**COLUMNS, "label": ("label",)}.items():
-        found = [i for i, cell in enumerate(header) if cell in spellings]
-        if not found:
-            raise CorpusError(f"{file} has columns {header}; expected one for {name}, such as {spellings[0]!r}.")
-        places.append(found[0])
-    return places
 
 
 def _parse(file: Path) -> tuple[str, str, str]:

@@ -22,6 +22,7 @@ from mer_zoo.types import Sample
 
 SIZE = 28  # pixels; eyes at a quarter of the width and of the height, mouth at three quarters
 VERSION = 1  # raise when a draw changes
+LABEL, PERSON, MOTION = 0, 1, 2  # the last part of a generator's seed; numpy reads missing parts as 0
 
 # Emotion -> action unit -> probability that it is active.
 UNITS: dict[str, dict[int, float]] = {
@@ -97,7 +98,7 @@ class SyntheticFlow(Corpus):
                 yield self._sample(subject, clip)
 
     def _sample(self, subject: int, clip: int) -> Sample:
-        rng = np.random.default_rng([self.seed, subject, clip, 0])
+        rng = np.random.default_rng([self.seed, subject, clip, LABEL])
         emotion = (None, "happiness", "surprise")[clip % 3] or str(
             rng.choice(list(NEGATIVE), p=np.array(list(NEGATIVE.values())))
         )
@@ -127,8 +128,8 @@ class SyntheticFlow(Corpus):
         if sample.key not in self._numbers:
             raise CorpusError(f"{sample.key} is not in this synthetic_flow; its keys look like {self.samples[0].key}.")
         subject, clip = self._numbers[sample.key]
-        person = np.random.default_rng([self.seed, subject])
-        rng = np.random.default_rng([self.seed, subject, clip, 1])
+        person = np.random.default_rng([self.seed, subject, 0, PERSON])
+        rng = np.random.default_rng([self.seed, subject, clip, MOTION])
         bumps = _bumps(sample.aus, person, rng)
         y, x = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE
         bell = np.exp(

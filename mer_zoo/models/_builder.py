@@ -7,13 +7,12 @@ silently replace the first (``register`` raises).
 """
 
 import contextlib
-import dataclasses
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import huggingface_hub
 import timm
@@ -23,150 +22,20 @@ from safetensors.torch import save_file
 from timm.models import DefaultCfg, PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mer_zoo.errors import InputError, MerZooError, UnknownNameError
+from mer_zoo.models._base import ZooModel
 from mer_zoo.types import InputSpec
 
 SHIPPED = Path(__file__).parent.parent / "weights"  # <model>.<tag>.safetensors: a tag exists when its file does
 CONFIG_KEY = "mer_zoo"  # our block in config.json
-SOURCES = ("hf-hub:", "local-dir:")
+SOURCES = ("hf-hub:", "hf_hub:", "local-dir:")
 
+_TIMM_ARGUMENTS = {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "pretrained_model_args", "features_only"}
+_TIMM_ARGUMENTS |= {"feature_cls", "out_indices"}
 _SPECS: dict[str, InputSpec] = {}
 
 EntryPoint = TypeVar("EntryPoint", bound=Callable[..., nn.Module])
-
-
-class ZooModel(nn.Module):
-    """What timm expects of a model, made from what a network brings.
-
-    A network sets ``num_classes``, ``in_chans``, ``num_features`` (length of its vector) and ``feature_info`` (one
-    entry a stage), has the linear layer ``fc``, and defines ``stages`` and ``pool``.
-    """
-
-    first_convs: ClassVar[tuple[str, ...]]
-    stem_pattern: ClassVar[str] = r"^stem"
-    blocks_pattern: ClassVar[str] = r"^blocks\.(\d+)"
-
-    num_classes: int
-    in_chans: int
-    num_features: int
-    feature_info: list[dict[str, Any]]
-    input_spec: InputSpec
-    fc: nn.Module
-    grad_checkpointing = False
-
-    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        """The parts between input and vector, in order; each maps a tensor to a tensor."""
-        raise NotImplementedError
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        """The registered spec, changed by options that change the input, such as a number of frames."""
-        frames = getattr(self, "num_frames", spec.frames)
-        return spec if frames == spec.frames else dataclasses.replace(spec, frames=frames)
-
-    def norm_features(self, x: Tensor) -> Tensor:
-        """What follows the last stage, before pooling."""
-        return x
-
-    def pool(self, x: Tensor) -> Tensor:
-        """Feature maps to one vector a clip: (B, D, …) -> (B, num_features)."""
-        raise NotImplementedError
-
-    @property
-    def head_hidden_size(self) -> int:
-        """Length of the vector that the classifier sees."""
-        return self.num_features
-
-    def get_classifier(self) -> nn.Module:
-        """The last linear layer, or an identity where there are no classes."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh last layer for ``num_classes``; 0 removes it."""
-        if global_pool is not None:
-            self.reset_pool(global_pool)
-        weight = next(self.parameters())
-        self.num_classes = num_classes
-        self.fc = classifier(self.num_features, num_classes).to(weight.device, weight.dtype)
-
-    def reset_pool(self, global_pool: str) -> None:
-        """Pool otherwise; a network with one way of pooling refuses."""
-        raise InputError(f"{type(self).__name__} pools in one way only; global_pool={global_pool!r} is not possible.")
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute each stage on the way back instead of keeping its maps: less memory, more time."""
-        self.grad_checkpointing = enable
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Parameter names by depth, for layer-wise learning rates."""
-        return {"stem": self.stem_pattern, "blocks": self.stem_pattern if coarse else self.blocks_pattern}
-
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Feature maps after chosen stages, clips as (B, D, T, H, W), and with them what ``forward_features`` gives.
-
-        Args:
-            x: A batch, as for ``forward``.
-            indices: Which stages; a number means the last so many, None all.
-            norm: Whether the last stage's map is the normalised one.
-            stop_early: Leave out the stages after the last chosen one.
-            output_fmt: Only ``NCHW``, which for clips reads N C T H W.
-            intermediates_only: Return the list alone.
-        """
-        if str(getattr(output_fmt, "value", output_fmt)) != "NCHW":
-            raise InputError(f"output_fmt is {output_fmt!r}; expected 'NCHW' (for clips: N C T H W).")
-        stages = self.stages()
-        take = _take(len(stages), indices)
-        maps = []
-        for i, stage in enumerate(stages[: max(take) + 1] if stop_early else stages):
-            x = self._run(stage, x)
-            if i in take:
-                maps.append(self.norm_features(x) if norm and i == len(stages) - 1 else x)
-        return maps if intermediates_only else (self.norm_features(x), maps)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """A batch to the last feature maps, not pooled: (B, C, …) -> (B, D, …)."""
-        for stage in self.stages():
-            x = self._run(stage, x)
-        return self.norm_features(x)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Feature maps to logits (B, num_classes), or to the vector before them."""
-        x = self.pool(x)
-        return x if pre_logits else cast(Tensor, self.fc(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A batch as ``input_spec`` says to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
-
-    def _run(self, stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        if self.grad_checkpointing and self.training:
-            return checkpoint(stage, x, use_reentrant=False)
-        return stage(x)
-
-
-def _take(stages: int, indices: int | Sequence[int] | None) -> list[int]:
-    """Positions of the stages asked for: the last so many, those listed (negative ones from the end), or all."""
-    if indices is None or isinstance(indices, int):
-        return list(range(stages))[-(indices or stages) :]
-    if not all(-stages <= i < stages for i in indices):
-        raise InputError(f"Stages {list(indices)} were asked for; there are {stages}, 0 to {stages - 1}.")
-    return [i % stages for i in indices]
-
-
-def classifier(features: int, num_classes: int) -> nn.Module:
-    """The last layer, (B, features) -> (B, num_classes); an identity for 0 classes."""
-    if num_classes < 0:
-        raise InputError(f"num_classes is {num_classes}; expected 0 (no classifier) or more.")
-    return nn.Linear(features, num_classes) if num_classes else nn.Identity()
 
 
 def register(spec: InputSpec, weights: Path = SHIPPED) -> Callable[[EntryPoint], EntryPoint]:
@@ -219,8 +88,9 @@ def build(
     saved one if it comes from a folder or the Hub, and refuses batches of another shape.
     """
     device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
-    cfg = kwargs.get("pretrained_cfg")
-    spec = _saved_spec(cfg, kwargs.get("cache_dir")) or _SPECS[name]
+    if kwargs.get("feature_cls", "getter") != "getter":
+        raise InputError(f"feature_cls is {kwargs['feature_cls']!r}; these networks give features by 'getter' only.")
+    saved = _saved_block(kwargs.get("pretrained_cfg"), kwargs.get("cache_dir"))
     options = {**(options or {}), **kwargs}
     with _defaults(device, dtype):
         model = build_model_with_cfg(
@@ -228,12 +98,15 @@ def build(
             name,
             pretrained,
             pretrained_filter_fn=_adapt,
-            feature_cfg={"feature_cls": "getter", "out_indices": -1},
+            feature_cfg={"feature_cls": "getter", "out_indices": 1},
             **options,
         )
     backbone = cast(ZooModel, getattr(model, "model", model))
+    backbone._model_args = {key: value for key, value in options.items() if key not in _TIMM_ARGUMENTS}
+    backbone.saved_facts = {key: value for key, value in saved.items() if key != "input_spec"}
+    spec = InputSpec.from_dict(saved["input_spec"]) if saved else _SPECS[name]
     backbone.input_spec = model.input_spec = backbone.adapt_spec(spec).with_channels(backbone.in_chans)
-    model.register_forward_pre_hook(_check_input)
+    model.register_forward_pre_hook(_check_input, with_kwargs=True)
     return cast(nn.Module, model)
 
 
@@ -266,8 +139,8 @@ def _adapt(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _saved_spec(cfg: Any, cache_dir: Any) -> InputSpec | None:
-    """The spec in the config.json that timm is loading from; None where the weights are not from one."""
+def _saved_block(cfg: Any, cache_dir: Any) -> dict[str, Any]:
+    """Our block in the config.json that timm is loading from; empty where the weights are not from one."""
     source = cfg.get("source") if isinstance(cfg, dict) else None
     if source == "local-dir":
         file = Path(cfg["file"]) / "config.json"
@@ -277,32 +150,33 @@ def _saved_spec(cfg: Any, cache_dir: Any) -> InputSpec | None:
             huggingface_hub.hf_hub_download(repo, "config.json", revision=revision or None, cache_dir=cache_dir)
         )
     else:
-        return None
-    saved = json.loads(file.read_text()).get(CONFIG_KEY)
-    if not saved:
+        return {}
+    saved: dict[str, Any] = json.loads(file.read_text()).get(CONFIG_KEY) or {}
+    if "input_spec" not in saved:
         raise MerZooError(f"{file} has no {CONFIG_KEY!r} block with an input spec; save with mer_zoo.save_pretrained.")
-    return InputSpec.from_dict(saved["input_spec"])
+    return saved
 
 
-def _check_input(model: nn.Module, args: tuple[Any, ...]) -> None:
+def _check_input(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Before a call: refuse a wrong shape; warn of wrong values where looking costs little and disturbs nothing.
 
     ``fit`` and ``predict`` refuse wrong values; here they only warn, so that a random tensor may probe a model.
     """
-    spec, x = cast(InputSpec, model.input_spec), args[0]
+    spec, x = cast(InputSpec, model.input_spec), args[0] if args else kwargs["x"]
     spec.check_shape(x)
     if model.training or x.device.type != "cpu" or _transformed():
         return
     try:
         spec.check(x)
     except InputError as error:
-        warnings.warn(str(error), stacklevel=4)
+        warnings.warn(str(error), stacklevel=5)  # whoever called the model, behind torch's own three calls
 
 
 def _transformed() -> bool:
-    """Whether torch is compiling, tracing or mapping the model, so that values must not be looked at."""
+    """Whether torch is compiling, tracing, faking or mapping the model, so that values must not be looked at."""
     mapping = torch._C._functorch.maybe_current_level() is not None
-    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or mapping
+    tracing = torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack() > 0
+    return torch.compiler.is_compiling() or tracing or mapping
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
@@ -329,7 +203,8 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
         MerZooError: If weights are asked for that do not exist.
     """
     if not name.startswith(SOURCES):
-        _check_name(name, pretrained)
+        given = kwargs.get("pretrained_cfg") or kwargs.get("pretrained_cfg_overlay")
+        _check_name(name, pretrained and not given)
     return cast(nn.Module, timm.create_model(name, pretrained=pretrained, **kwargs))
 
 
@@ -366,15 +241,17 @@ def input_spec(model_or_name: nn.Module | str) -> InputSpec:
     return spec
 
 
-def write_pretrained(model: nn.Module, folder: Path, facts: dict[str, Any]) -> None:
+def write_pretrained(model: ZooModel, folder: Path, facts: dict[str, Any]) -> None:
     """Write ``model.safetensors`` and timm's ``config.json`` with our block, which holds the input spec and ``facts``.
 
     What the model was built with, its input and its number of classes are written as they are now, so that it is
     built alike on loading.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    options = {"in_chans": model.in_chans, "num_classes": model.num_classes}
-    block = {"input_spec": input_spec(model).to_dict(), **facts}
-    save_config_for_hf(model, folder / "config.json", model_config={CONFIG_KEY: block}, model_args=options)
+    options = {"in_chans": model.in_chans, "num_classes": model.num_classes, "global_pool": model.global_pool}
+    channels = {"mean": (0.0,) * model.in_chans, "std": (1.0,) * model.in_chans}
+    block = {"input_spec": model.input_spec.to_dict(), **facts}
+    save_config_for_hf(
+        model, folder / "config.json", model_config={CONFIG_KEY: block}, model_args=options, data_config=channels
+    )

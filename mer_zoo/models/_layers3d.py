@@ -16,16 +16,18 @@ class SqueezeExcite(nn.Module):
     """Weights channels by what is strongest in them: (B, C, T, H, W) -> the same.
 
     Hu et al., CVPR 2018, eq. 2-4, but squeezed by the maximum and without biases, as the published 3-D SE-DenseNet.
-    Ours: the first layer starts non-negative. Maxima are mostly positive, and without a bias a rectified unit that
-    starts below zero for one clip is below zero for all and never learns.
+    Ours: the first layer starts non-negative and small. Maxima are mostly positive, and without a bias a rectified
+    unit that starts below zero for one clip is below zero for all and never learns; large sums would close the
+    sigmoid for good.
     """
 
     def __init__(self, channels: int, ratio: int = 8) -> None:
         super().__init__()
-        self.reduce = nn.Linear(channels, channels // ratio, bias=False)
-        self.expand = nn.Linear(channels // ratio, channels, bias=False)
+        hidden = max(1, channels // ratio)
+        self.reduce = nn.Linear(channels, hidden, bias=False)
+        self.expand = nn.Linear(hidden, channels, bias=False)
         with torch.no_grad():
-            self.reduce.weight.abs_()
+            self.reduce.weight.abs_().div_(channels**0.5)
 
     def weights(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, C, 1, 1, 1), each in 0..1."""

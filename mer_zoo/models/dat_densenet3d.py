@@ -9,6 +9,7 @@ attention (channel + spatial, scSE) and temporal transition (T3D's temporal tran
 Dense layers: Huang et al., CVPR 2017, eq. 2 and section 3 (bottleneck of four growths), in 3-D.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
@@ -19,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._builder import ZooModel, build, classifier, register
+from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._builder import build, register
 from mer_zoo.models._layers3d import (
     Attention,
     TemporalTransition,
@@ -29,8 +31,6 @@ from mer_zoo.models._layers3d import (
     same_padding,
 )
 from mer_zoo.types import InputSpec
-
-POOLS = {"max": 1, "avg": 1, "grid": 16}  # how a clip becomes a vector, and the places that the vector keeps
 
 
 def norm(channels: int) -> nn.BatchNorm3d:
@@ -103,6 +103,7 @@ class DATDenseNet3d(ZooModel):
     """
 
     first_convs: ClassVar = ("stem.conv",)
+    pools: ClassVar = ("max", "avg", "grid")
 
     def __init__(
         self,
@@ -124,7 +125,7 @@ class DATDenseNet3d(ZooModel):
         if temporal_transition not in ("plain", "ttl"):
             raise InputError(f"temporal_transition is {temporal_transition!r}; expected 'plain' or 'ttl'.")
         self.num_classes, self.in_chans, self.num_frames = num_classes, in_chans, num_frames
-        self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
+        self.drop_rate = drop_rate
         self.stem = Stem(in_chans, stem_width, keep_time)
         self.blocks = nn.ModuleList()
         self.feature_info = [{"num_chs": stem_width, "reduction": 4, "module": "stem"}]
@@ -148,16 +149,20 @@ class DATDenseNet3d(ZooModel):
             self.feature_info.append({"num_chs": width, "reduction": 4 * 2**i, "module": f"blocks.{i}"})
         self.norm = norm(width)
         self._maps = width
-        self.reset_pool(global_pool)
+        self.set_pool(global_pool, num_classes)
         self.fc = classifier(self.num_features, num_classes)
         self.apply(_initialise)
-        self.to(memory_format=self.memory_format)
+        if channels_last:  # maps follow the layout of the weights
+            self.to(memory_format=torch.channels_last_3d)
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        return [self._stem, *self.blocks]
+        return [self.stem, *self.blocks]
 
-    def _stem(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.stem(x)).contiguous(memory_format=self.memory_format)
+    def keep_stages(self, number: int) -> None:
+        self.blocks = self.blocks[: number - 1]
+
+    def adapt_spec(self, spec: InputSpec) -> InputSpec:
+        return dataclasses.replace(spec, frames=self.num_frames)
 
     def norm_features(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.norm(x)).relu()
@@ -169,12 +174,9 @@ class DATDenseNet3d(ZooModel):
             return F.adaptive_avg_pool3d(x, (1, 4, 4)).flatten(1)
         return x.amax(dim=(2, 3, 4)) if self.global_pool == "max" else x.mean(dim=(2, 3, 4))
 
-    def reset_pool(self, global_pool: str) -> None:
-        """Choose how a clip becomes a vector; the classifier must be made anew if the vector's length changes."""
-        if global_pool and global_pool not in POOLS:
-            raise InputError(f"global_pool is {global_pool!r}; expected one of {', '.join(POOLS)}, or '' for none.")
-        self.global_pool = global_pool
-        self.num_features = self._maps * POOLS.get(global_pool, 1)
+    def set_pool(self, global_pool: str, num_classes: int) -> None:
+        super().set_pool(global_pool, num_classes)
+        self.num_features = self._maps * (16 if global_pool == "grid" else 1)
 
 
 def _initialise(module: nn.Module) -> None:
@@ -236,7 +238,7 @@ def dat_densenet3d(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Our reading of 3D-DAT-DenseNet: scSE, temporal transition, time kept; 157 thousand weights.
 
     Eats first-frame differences, eight times grey level / 255. No paper describes this network: the three letters of
-    the name are read, not known. Unlike the published one it uses every weight and every frame.
+    the name are read, not known. Unlike in the published one, no slice of time is dropped and no kernel tap is dead.
     """
     options = {"attention": "scse", "temporal_transition": "ttl", "keep_time": True}
     return build("dat_densenet3d", DATDenseNet3d, pretrained, options, **kwargs)
@@ -246,6 +248,7 @@ def dat_densenet3d(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 def dat_densenet3d_se(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The published 3-D SE-DenseNet exactly: 59,679 weights.
 
+    The same function and layout; from scratch its attention starts from other draws (see ``SqueezeExcite``).
     Its third block sees one frame, so the outer taps of that block's kernel, 10,368 weights, can learn nothing.
     """
     return build("dat_densenet3d_se", DATDenseNet3d, pretrained, {}, **kwargs)

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mer_zoo.models._builder import ZooModel, build, classifier, register
+from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._builder import build, register
 from mer_zoo.types import InputSpec
 
 SIZES = [3, 5, 8]  # filters of the three streams
@@ -26,14 +27,18 @@ class STSTNet(ZooModel):
         num_classes: Length of the logits; 0 gives the vector of 400.
         in_chans: Number of flow channels.
         drop_rate: Share of maps' values dropped after the max pooling.
+        global_pool: ``flat``: the maps as one vector; empty: as they are.
     """
 
     first_convs: ClassVar = ("conv1", "conv2", "conv3")
     stem_pattern: ClassVar = r"^(?:conv|bn)\d"
-    blocks_pattern: ClassVar = r"^(?:conv|bn)\d"
 
-    def __init__(self, num_classes: int = 3, in_chans: int = 3, drop_rate: float = 0.5) -> None:
+    def __init__(
+        self, num_classes: int = 3, in_chans: int = 3, drop_rate: float = 0.5, global_pool: str = "flat"
+    ) -> None:
         super().__init__()
+        self.set_pool(global_pool, num_classes)
+        self.drop_rate = drop_rate
         self.num_classes, self.in_chans, self.num_features = num_classes, in_chans, 400
         self.feature_info = [
             {"num_chs": 16, "reduction": 3, "module": "streams"},
@@ -49,13 +54,29 @@ class STSTNet(ZooModel):
 
     def streams(self, x: Tensor) -> Tensor:
         """Convolution - ReLU - batch norm - max-pool - dropout of all three: (B, C, 28, 28) -> (B, 16, 10, 10)."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        convs, norms = (self.conv1, self.conv2, self.conv3), (self.bn1, self.bn2, self.bn3)
+        if self._alike(convs, nn.Conv2d) and self._alike(norms, nn.BatchNorm2d):
+            x = self._norm(self._conv(x).relu())
+        else:
+            x = torch.cat([norm(conv(x).relu()) for conv, norm in zip(convs, norms, strict=True)], dim=1)
+        dropped: Tensor = self.drop(F.max_pool2d(x, kernel_size=3, stride=3, padding=1))
+        return dropped
+
+    def _alike(self, layers: Sequence[nn.Module], kind: type[nn.Module]) -> bool:
+        """Whether the three can run as one: as built, none frozen alone, none watched by a hook."""
+        return all(
+            type(layer) is kind
+            and layer.training == self.training
+            and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
+            for layer in layers
+        )
+
+    def _conv(self, x: Tensor) -> Tensor:
         convs = (self.conv1, self.conv2, self.conv3)
         weight = torch.cat([conv.weight for conv in convs])
         bias = torch.cat([conv.bias for conv in convs if conv.bias is not None])
-        x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, padding=2).relu()
-        x = self._norm(x)
-        dropped: Tensor = self.drop(F.max_pool2d(x, kernel_size=3, stride=3, padding=1))
-        return dropped
+        return F.conv2d(x, weight, bias, padding=2)
 
     def average(self, x: Tensor) -> Tensor:
         """(B, 16, 10, 10) -> (B, 16, 5, 5)."""
@@ -63,7 +84,7 @@ class STSTNet(ZooModel):
 
     def pool(self, x: Tensor) -> Tensor:
         """Nothing is pooled away: (B, 16, 5, 5) -> (B, 400)."""
-        return x.flatten(1)
+        return x.flatten(1) if self.global_pool else x
 
     def _norm(self, x: Tensor) -> Tensor:
         """The three batch norms as one; running statistics go back to each."""

@@ -25,13 +25,25 @@ def cook_all(
     if folder is None:
         return _cook(corpus, samples, spec)
     file = folder / f"{corpus.name}-{_digest(corpus, samples, spec)}.npy"
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as out:
-            np.save(out, _cook(corpus, samples, spec), allow_pickle=False)
-        temporary.replace(file)
-    return np.asarray(np.load(file, allow_pickle=False), np.float32)
+    kept = _load(file, (len(samples), *spec.shape))
+    if kept is not None:
+        return kept
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs = _cook(corpus, samples, spec)
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as out:
+        np.save(out, inputs, allow_pickle=False)
+    temporary.replace(file)
+    return inputs
+
+
+def _load(file: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32] | None:
+    """What was kept; None if it is not there or cannot be read, so that it is cooked anew."""
+    try:
+        inputs = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return inputs if inputs.shape == shape and inputs.dtype == np.float32 else None
 
 
 def _cook(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec) -> npt.NDArray[np.float32]:
