@@ -1,7 +1,7 @@
 """Fine-tune a small network and see what it is worth: python examples/finetune.py.
 
 It learns on made-up persons first, is tuned on others, and is scored on each person it has not seen, beside the same
-network trained from scratch with the same budget. By default the others are made up, too, and the scores say nothing
+network tuned alike from scratch. By default the others are made up, too, and the scores say nothing
 about faces; with `--flow PATH` they are SMIC, CASME II and SAMM in the flow images that STSTNet's authors publish.
 """
 

@@ -197,13 +197,15 @@ def fold_seed(seed: int, name: str) -> int:
 def _seeded(seed: int) -> Iterator[None]:
     """The generators of torch, numpy and Python, as a network may draw its weights from any, put back afterwards."""
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002  # the global state is the one meant
-        random.seed(seed)
-        yield
-    random.setstate(python)
-    np.random.set_state(legacy)  # noqa: NPY002
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002  # the global state is the one meant
+            random.seed(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
 
 
 @contextlib.contextmanager
