@@ -86,8 +86,8 @@ class InputSpec:
             ``low..high``. ``channel_min_max``: each channel of each image is stretched so that its minimum is ``low``
             and its maximum ``high``.
         gain: Factor on differences, since a micro-expression moves grey levels by little.
-        flow_method: The optical flow that the network was made for: ``dis``, ``farneback``, ``tvl1`` or ``raft``; only
-            for flow.
+        flow_method: The optical flow that the network was made for: ``dis`` (taken when flow says nothing),
+            ``farneback``, ``tvl1`` or ``raft``; None for frames.
 
     Raises:
         InputError: If the parts contradict each other.
@@ -105,6 +105,8 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
+        if self.kind == "flow" and self.flow_method is None:
+            object.__setattr__(self, "flow_method", "dis")
         for name in ("low", "high", "gain"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value):

@@ -59,7 +59,6 @@ def test_sample_refuses(changes: dict[str, Any]) -> None:
         ({**CLIP, "kind": "difference"}, {}, "differences from 0.0 up"),
         (FLOW, {"channels": ("u", "grey")}, "a flow has"),
         (FLOW, {"frames": 2}, "2 frames of flow"),
-        (FLOW, {"flow_method": None}, "flow_method None on a flow"),
         (FLOW, {"flow_method": "banana"}, "flow_method 'banana' on a flow; expected"),
     ],
 )
@@ -78,6 +77,7 @@ def test_input_spec_survives_json() -> None:
 
 
 def test_shapes() -> None:
+    assert InputSpec("flow", ("u", "v"), size=28).flow_method == "dis"
     assert InputSpec(**FLOW).shape == (2, 28, 28)
     assert InputSpec(**CLIP).shape == (1, 16, 64, 64)
     assert InputSpec(**CLIP).with_channels(3).channels == ("red", "green", "blue")
