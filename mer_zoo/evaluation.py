@@ -26,13 +26,13 @@ from tqdm import tqdm
 
 from mer_zoo.datasets import Corpus, list_corpora, open_corpus
 from mer_zoo.errors import CorpusError, InputError
-from mer_zoo.metrics import confusion, uf1
+from mer_zoo.metrics import Matrix, confusion, uf1
 from mer_zoo.models import create_model
 from mer_zoo.preprocessing.cache import cook_all
 from mer_zoo.protocols import Protocol, check_folds, get_protocol
 from mer_zoo.runs import RunFolder
 from mer_zoo.training import ClipDataset, Device, Recipe, check_device, fit, predict
-from mer_zoo.types import Counts, Fold, InputSpec, Sample
+from mer_zoo.types import Counts, Fold, InputSpec, Sample, spec_of
 
 Roots = Mapping[str, str | Path | Corpus | None]
 Build = str | Callable[[], nn.Module]
@@ -148,16 +148,20 @@ def _run(
 ) -> dict[str, pd.DataFrame]:
     """Run folds, ``jobs`` at a time, with a bar that shows the score so far; quiet where CI is set."""
     tables = dict(done)
+    matrix = sum((_confusion(table, classes) for table in done.values()), np.zeros((classes, classes), np.int64))
     results = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(joblib.delayed(work)(f) for f in folds)
     with tqdm(total=len(done) + len(folds), initial=len(done), unit="fold", disable=bool(os.environ.get("CI"))) as bar:
         for name, table in results:
             tables[name] = table
-            so_far = pd.concat(tables.values())
-            matrix = confusion(so_far["target"], so_far["pred"], classes)
+            matrix = matrix + _confusion(table, classes)
             if matrix.sum(axis=1).all():
                 bar.set_postfix_str(f"UF1 {uf1(matrix):.3f}")
             bar.update()
     return tables
+
+
+def _confusion(table: pd.DataFrame, classes: int) -> Matrix:
+    return confusion(table["target"], table["pred"], classes)
 
 
 def _run_fold(
@@ -266,8 +270,8 @@ def _describe(build: Build, model: nn.Module, data: ClipDataset) -> dict[str, An
 
 def _spec(model: nn.Module, protocol: Protocol, roots: Roots | None) -> InputSpec:
     """What the model says that it eats, or the corpus as it is."""
-    spec = getattr(model, "input_spec", None)
-    if isinstance(spec, InputSpec):
+    spec = spec_of(model)
+    if spec is not None:
         return spec
     for corpus in _open(protocol, roots):
         if corpus.native_spec is not None:

@@ -44,11 +44,11 @@ def save_pretrained(
     folder = Path(folder).expanduser()
     if not isinstance(model, ZooModel):
         raise InputError(f"{type(model).__name__} was not made by create_model; save its state dict yourself.")
-    frames = getattr(model, "num_frames", model.input_spec.frames)
-    if frames != model.input_spec.frames:
+    spec, built_for = model.input_spec, model.adapt_spec(model.input_spec)
+    if built_for != spec:
         raise InputError(
-            f"The model was built for {frames} frames and its input_spec says {model.input_spec.frames}; build it with "
-            f"num_frames={model.input_spec.frames}."
+            f"The model was built for {built_for.frames} frames and its input_spec says {spec.frames}; build it with "
+            f"num_frames={spec.frames}."
         )
     facts = _facts(model, classes, trained_on)
     _check_folder(folder)

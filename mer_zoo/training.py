@@ -5,6 +5,7 @@ All clips of a corpus at network size are tens of megabytes, so they are kept wh
 started by ``torchrun``.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mer_zoo.errors import InputError, MerZooError
-from mer_zoo.types import InputSpec, Sample
+from mer_zoo.types import InputSpec, Sample, spec_of
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine"]
@@ -156,8 +157,9 @@ def fit(model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto"
     """
     x, y = _tensors(model, data)
     accelerator = _accelerator(device, recipe.precision)
-    spec = _spec(model, data)
-    extra = data.augment if isinstance(data, ClipDataset) else None
+    spec, extra = spec_of(model), None
+    if isinstance(data, ClipDataset):
+        spec, extra = data.spec, data.augment
 
     def prepare(batch: Tensor) -> Tensor:
         batch = torch.stack([extra(clip) for clip in batch]) if extra else batch
@@ -165,7 +167,7 @@ def fit(model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto"
 
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed + accelerator.process_index)
-        losses = _train(accelerator, model, x, y, recipe, prepare)
+        losses = _train(accelerator, model, (x, y), recipe, prepare)
     if not np.isfinite(losses).all():
         raise MerZooError(f"The loss became {losses[-1]}; try a smaller lr than {recipe.lr}, or look at the inputs.")
     return losses
@@ -174,53 +176,46 @@ def fit(model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto"
 def _train(
     accelerator: Accelerator,
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    recipe: Recipe,
-    prepare: Callable[[Tensor], Tensor],
-) -> list[float]:
-    x, y, model = x.to(accelerator.device), y.to(accelerator.device), model.to(accelerator.device)
-    optimizer, scheduler = _optimizer(model, recipe)
-    wrapped, optimizer = accelerator.prepare(model.train(), optimizer)
-    try:
-        return _epochs(accelerator, wrapped, optimizer, scheduler, (x, y), recipe, prepare)
-    finally:
-        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)  # autocast patches the model's forward
-
-
-def _epochs(
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimizer: Any,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
     data: tuple[Tensor, Tensor],
     recipe: Recipe,
     prepare: Callable[[Tensor], Tensor],
 ) -> list[float]:
     """The loop itself; every process takes its share of each batch."""
-    x, y = data
+    x, y = (part.to(accelerator.device) for part in data)
     processes, rank = accelerator.num_processes, accelerator.process_index
     weight = _class_weights(y) if recipe.balanced else torch.ones(int(y.max()) + 1, device=y.device)
     order = torch.Generator().manual_seed(recipe.seed)
     losses = []
-    for _ in range(recipe.epochs):
-        total = torch.zeros((), dtype=torch.float64, device=y.device)
-        for batch in _batches(len(y), recipe.batch_size, order, least=max(2, processes)):
-            batch = batch.to(y.device)
-            mine = batch[rank::processes]
-            inputs = prepare(x.index_select(0, mine))
-            with accelerator.autocast():
-                logits = model(inputs)
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            loss = F.cross_entropy(logits, y[mine], _fit_to(weight, logits), reduction="sum")
-            share = loss / weight[y[batch]].sum()
-            accelerator.backward(share * processes)  # gradients are averaged over processes
-            optimizer.step()
-            optimizer.zero_grad()
-            total += share.detach() * len(batch)
-        scheduler.step()
-        losses.append(accelerator.reduce(total, "sum") / len(y))
+    with _prepared(accelerator, model.to(accelerator.device), recipe) as (wrapped, optimizer, scheduler):
+        for _ in range(recipe.epochs):
+            total = torch.zeros((), dtype=torch.float64, device=y.device)
+            for batch in _batches(len(y), recipe.batch_size, order, least=max(2, processes)):
+                batch = batch.to(y.device)
+                mine = batch[rank::processes]
+                inputs = prepare(x.index_select(0, mine))
+                with accelerator.autocast():
+                    logits = wrapped(inputs)
+                logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+                loss = F.cross_entropy(logits, y[mine], _fit_to(weight, logits), reduction="sum")
+                share = loss / weight[y[batch]].sum()
+                accelerator.backward(share * processes)  # gradients are averaged over processes
+                optimizer.step()
+                optimizer.zero_grad()
+                total += share.detach() * len(batch)
+            scheduler.step()
+            losses.append(accelerator.reduce(total, "sum") / len(y))
     return [float(loss) for loss in losses]
+
+
+@contextlib.contextmanager
+def _prepared(accelerator: Accelerator, model: nn.Module, recipe: Recipe) -> Iterator[tuple[nn.Module, Any, Any]]:
+    """Model, optimizer and schedule as accelerate wants them; what autocast patches in the model is undone."""
+    optimizer, scheduler = _optimizer(model, recipe)
+    wrapped, optimizer = accelerator.prepare(model.train(), optimizer)
+    try:
+        yield wrapped, optimizer, scheduler
+    finally:
+        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
 
 
 def _fit_to(weight: Tensor, logits: Tensor) -> Tensor:
@@ -245,7 +240,7 @@ def predict(model: nn.Module, data: Data, *, batch_size: int = 256, device: Devi
         InputError: If shapes or values do not fit the model.
     """
     x, _ = _tensors(model, data)
-    place = _place(device)
+    place = _place(device, "no")
     training = model.training
     model.to(place).eval()
     parts = [model(part.to(place)).float().softmax(dim=1).cpu() for part in torch.split(x, batch_size)]
@@ -315,14 +310,6 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[Any, torch.optim.lr_sc
     return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
-def _spec(model: nn.Module, data: Data) -> InputSpec | None:
-    """What the inputs are, as far as model or data say."""
-    spec = getattr(model, "input_spec", None)
-    if isinstance(spec, InputSpec):
-        return spec
-    return data.spec if isinstance(data, ClipDataset) else None
-
-
 def _tensors(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
     """Inputs and class indices, checked against what the model eats."""
     if isinstance(data, ClipDataset):
@@ -331,8 +318,8 @@ def _tensors(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
         x, y = _pair(data)
     if len(y) == 0:
         raise InputError("There are no clips; expected one or more.")
-    spec = getattr(model, "input_spec", None)
-    if isinstance(spec, InputSpec):
+    spec = spec_of(model)
+    if spec is not None:
         if isinstance(data, ClipDataset) and data.spec != spec:
             raise InputError(f"The data were cooked for {data.spec}; the model eats {spec}. Cook them for the model.")
         spec.check(x)
@@ -370,15 +357,14 @@ def check_device(device: Device, precision: Precision) -> None:
         raise InputError("precision 'fp16' needs a GPU; use 'bf16' or 'no' on the CPU.")
 
 
-def _place(device: Device) -> torch.device:
-    check_device(device, "no")
+def _place(device: Device, precision: Precision) -> torch.device:
+    check_device(device, precision)
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _accelerator(device: Device, precision: Precision) -> Accelerator:
     """An accelerator for this call; the process-wide state is made anew only for another device or precision."""
-    check_device(device, precision)
-    place = _place(device)
+    place = _place(device, precision)
     if AcceleratorState._shared_state:
         state = AcceleratorState()
         if state.device.type != place.type or state.mixed_precision != precision:

@@ -211,6 +211,12 @@ class InputSpec:
         return cls(**values)
 
 
+def spec_of(model: object) -> InputSpec | None:
+    """What a module says that it eats, or None."""
+    spec = getattr(model, "input_spec", None)
+    return spec if isinstance(spec, InputSpec) else None
+
+
 def _positive_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 

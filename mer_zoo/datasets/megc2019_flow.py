@@ -120,7 +120,7 @@ class MEGC2019Flow(Corpus):
     def _folder(self) -> Path:
         """The folder itself, or the one inside it that it was unpacked into once more."""
         inside = [] if self._root.is_file() else _visible(self._root.iterdir())
-        return inside[0] if len(inside) == 1 and inside[0].is_dir() and inside[0].name != "flow" else self._root
+        return inside[0] if len(inside) == 1 and inside[0].is_dir() else self._root
 
     @cached_property
     def _entries(self) -> dict[str, Entry]:

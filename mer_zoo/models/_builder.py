@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from mer_zoo.errors import InputError, MerZooError, UnknownNameError
 from mer_zoo.models._base import ZooModel
-from mer_zoo.types import InputSpec
+from mer_zoo.types import InputSpec, spec_of
 
 SHIPPED = Path(__file__).parent.parent / "weights"  # <model>.<tag>.safetensors: a tag exists when its file does
 CONFIG_KEY = "mer_zoo"  # our block in config.json
@@ -233,8 +233,8 @@ def input_spec(model_or_name: nn.Module | str) -> InputSpec:
             return input_spec(create_model(model_or_name, device="meta"))
         _check_name(model_or_name, pretrained=False)
         return _SPECS[model_or_name.partition(".")[0]]
-    spec = getattr(model_or_name, "input_spec", None)
-    if not isinstance(spec, InputSpec):
+    spec = spec_of(model_or_name)
+    if spec is None:
         raise InputError(
             f"{type(model_or_name).__name__} does not say what it eats; set model.input_spec = mer_zoo.InputSpec(…)."
         )
