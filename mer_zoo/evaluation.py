@@ -29,7 +29,7 @@ from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.metrics import Matrix, confusion, uf1
 from mer_zoo.models import create_model
 from mer_zoo.preprocessing.cache import cook_all
-from mer_zoo.protocols import Protocol, check_folds, get_protocol
+from mer_zoo.protocols import STAND_IN, Protocol, check_folds, get_protocol
 from mer_zoo.runs import RunFolder
 from mer_zoo.training import ClipDataset, Device, Recipe, check_device, fit, predict
 from mer_zoo.types import Counts, Fold, InputSpec, Sample, spec_of
@@ -289,7 +289,13 @@ def _open(protocol: Protocol, roots: Roots | None) -> list[Corpus]:
             f"roots is {roots!r}; {protocol.name} is of {', '.join(protocol.counts)} and needs a mapping from corpora "
             f"to folders, such as {{'megc2019_flow': FOLDER}}. Corpora: {', '.join(list_corpora())}."
         )
-    return [root if isinstance(root, Corpus) else open_corpus(name, root) for name, root in roots.items()]
+    return [_open_one(name, root, protocol) for name, root in roots.items()]
+
+
+def _open_one(name: str, root: str | Path | Corpus | None, protocol: Protocol) -> Corpus:
+    if isinstance(root, Corpus):
+        return root
+    return open_corpus(name, root, **({} if root is not None else protocol.made.get(name, {})))
 
 
 def _check_arguments(recipe: Recipe, selection: str, jobs: int, device: Device) -> None:
@@ -322,6 +328,12 @@ def _check_samples(protocol: Protocol, samples: list[Sample], persons: Sequence[
 
 
 def _check_classes(data: ClipDataset, protocol: Protocol) -> None:
+    corpora = {s.corpus for s in data.samples}
+    if STAND_IN in corpora and len(corpora) > 1:
+        raise InputError(
+            f"{protocol.name}: clips of {', '.join(sorted(corpora))} together; rendered persons would be scored as if they "
+            "were real. Learn from them first, by mer_zoo.training.fit, and evaluate on the real ones alone."
+        )
     missing = [name for i, name in enumerate(protocol.classes) if i not in data.targets]
     if missing:
         raise InputError(

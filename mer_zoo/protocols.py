@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mer_zoo.errors import InputError
 from mer_zoo.registry import Registry
 from mer_zoo.types import Counts, Fold, Sample
+
+STAND_IN = "synthetic"  # the corpus of rendered faces
 
 FoldMaker = Callable[[Sequence[Sample]], list[Fold]]
 
@@ -62,7 +65,7 @@ class Protocol:
         counts: Expected persons and clips, by ``Sample.corpus``, of the corpora that take part.
         source: The publication.
         fold_maker: From samples to folds.
-        made: Corpora that are made, not read, which ``evaluate`` opens when no folders are given.
+        made: Options of each corpus that is made, not read, which ``evaluate`` opens when no folders are given.
     """
 
     name: str
@@ -71,11 +74,16 @@ class Protocol:
     counts: Mapping[str, Counts]
     source: str
     fold_maker: FoldMaker = leave_one_subject_out
-    made: tuple[str, ...] = ()
+    made: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def select(self, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples that take part, in their order."""
-        return [s for s in samples if s.corpus in self.counts and s.emotion in self.emotions]
+        """The samples that take part, in their order.
+
+        Rendered faces (``STAND_IN``) may stand in for the corpora of every protocol that knows their labels, so that
+        each can be tried without a licence.
+        """
+        corpora = {*self.counts, STAND_IN}
+        return [s for s in samples if s.corpus in corpora and s.emotion in self.emotions]
 
     def target(self, sample: Sample) -> int:
         """Class index of a sample.
@@ -98,7 +106,7 @@ class Protocol:
         """Where what was found, by corpus and class, differs from what the publication counts: one sentence each."""
         notes = []
         for corpus, expected in self.counts.items():
-            if corpus not in found:
+            if corpus not in found and expected.clips:
                 notes.append(f"{corpus} is missing: {expected.clips} clips of {expected.subjects} persons.")
             elif expected.clips and found[corpus] != expected:
                 notes.append(f"{corpus} has {_in_words(found[corpus])}; expected {_in_words(expected)}.")
@@ -149,13 +157,43 @@ register_protocol(
     )
 )
 
+ANY_NUMBER = Counts(0, 0)
+RENDERED = "this library: made-up persons, any number of them, leave-one-subject-out; labels after {}"
+
+
+def _rendered(classes: int | str, names: tuple[str, ...], source: str) -> Protocol:
+    """A protocol over rendered faces with one set of labels."""
+    return Protocol(
+        name=f"synthetic-{classes}",
+        classes=names,
+        emotions={name: name for name in names},
+        counts={STAND_IN: ANY_NUMBER},
+        source=RENDERED.format(source),
+        made={STAND_IN: {"classes": classes}},
+    )
+
+
 register_protocol(
-    Protocol(
-        name="synthetic-3",
-        classes=THREE,
-        emotions={**dict.fromkeys(NEGATIVE, "negative"), "happiness": "positive", "surprise": "surprise"},
-        counts={"synthetic_flow": Counts(0, 0)},
-        source="this library: made-up persons, any number of them, leave-one-subject-out",
-        made=("synthetic_flow",),
+    replace(
+        _rendered(3, THREE, "MEGC 2019"),
+        emotions={
+            **{name: name for name in THREE},
+            **dict.fromkeys(NEGATIVE, "negative"),
+            "happiness": "positive",
+        },
+        counts={STAND_IN: ANY_NUMBER, "synthetic_flow": ANY_NUMBER},
+    )
+)
+register_protocol(_rendered(5, ("happiness", "surprise", "disgust", "repression", "others"), "CASME II"))
+register_protocol(
+    _rendered(
+        7,
+        ("happiness", "surprise", "anger", "disgust", "fear", "sadness", "contempt"),
+        "the six basic emotions and contempt",
+    )
+)
+register_protocol(
+    _rendered(
+        "objective", ("I", "II", "III", "IV", "V", "VI", "VII"), "Davison, Merghani and Yap, J. Imaging 4(10), 2018"
     )
 )

@@ -13,9 +13,11 @@ import mer_zoo
 from mer_zoo.datasets import open_corpus
 from mer_zoo.datasets._base import CORPORA, Corpus, register_corpus
 from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
-from mer_zoo.datasets.synthetic_flow import BUMPS, NEGATIVE, UNITS, SyntheticFlow
+from mer_zoo.datasets.synthetic_flow import SyntheticFlow
 from mer_zoo.errors import CorpusError, InputError, UnknownNameError
 from mer_zoo.preprocessing.flow import flow_image, strain
+from mer_zoo.synth.emotions import MIEX, NEGATIVE
+from mer_zoo.synth.units import BUMPS
 
 FORMS = ("folder", "tree", "npz")
 
@@ -320,8 +322,8 @@ def test_labels_follow_from_action_units() -> None:
     corpus = open_corpus("synthetic_flow", subjects=40)
     for sample in corpus.samples:
         units = {int(unit) for unit in sample.aus}
-        assert len(units - set(UNITS[sample.emotion])) <= 1  # at most one stray unit
-        assert {u for u, p in UNITS[sample.emotion].items() if p == 1.0} <= units
+        assert len(units - set(MIEX[sample.emotion])) <= 1  # at most one stray unit
+        assert {u for u, p in MIEX[sample.emotion].items() if p == 1.0} <= units
     emotions = [s.emotion for s in corpus.samples]
     assert emotions.count("happiness") == emotions.count("surprise") == len(emotions) / 3
     assert set(NEGATIVE) == set(emotions) - {"happiness", "surprise"}
@@ -349,7 +351,7 @@ def test_a_person_and_its_first_clip_draw_from_different_streams() -> None:
 
 
 def test_every_action_unit_of_an_emotion_has_its_motion() -> None:
-    assert {unit for table in UNITS.values() for unit in table} <= set(BUMPS)
+    assert {unit for table in MIEX.values() for unit in table} <= set(BUMPS)
     assert sum(NEGATIVE.values()) == pytest.approx(1)
 
 

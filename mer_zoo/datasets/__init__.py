@@ -22,8 +22,9 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
 
     Args:
         name: One of ``list_corpora()``.
-        root: The folder (or file) as unpacked; None for a corpus that is made.
-        **options: What the corpus offers, such as ``subjects`` and ``seed`` of ``synthetic_flow``.
+        root: The folder (or file) as unpacked; None for a corpus that is made. A folder that ``synthetic`` was written
+            to is read back.
+        **options: What the corpus offers, such as ``subjects`` and ``seed`` of ``synthetic``.
 
     Raises:
         UnknownNameError: If no corpus has this name.
@@ -31,9 +32,11 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
     """
     corpus = CORPORA.get(name)
     if not corpus.needs_root:
-        if root is not None:
+        if root is None:
+            return corpus(**options)
+        if corpus.folder_form is None:
             raise CorpusError(f"{name} is made, not read; leave the folder out (got {root}).")
-        return corpus(**options)
+        corpus = corpus.folder_form
     where = Path(root).expanduser() if root is not None else None
     if where is None or not where.exists():
         found = "no folder was given" if where is None else f"{where} does not exist"

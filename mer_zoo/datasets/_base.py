@@ -35,6 +35,8 @@ class Corpus(ABC):
         root: The folder or file as its owners unpack it; None for a corpus that is made, not read.
         name: Its name in the registry.
         counts: What the owners' publication says there is, by ``Sample.corpus``.
+        needs_root: Whether the data lie in a folder; otherwise they are made.
+        folder_form: What reads a corpus that is made back from a folder; None if nothing does.
         native_spec: What the data are without any cooking, for networks that do not say what they eat; None for
             raw frames, which must be cooked.
     """
@@ -44,6 +46,7 @@ class Corpus(ABC):
     homepage: ClassVar[str]
     terms: ClassVar[str]
     needs_root: ClassVar[bool] = True
+    folder_form: ClassVar[type["Corpus"] | None] = None
     counts: ClassVar[Mapping[str, Counts]] = {}
     native_spec: ClassVar[InputSpec | None] = None
 

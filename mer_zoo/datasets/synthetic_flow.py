@@ -1,9 +1,7 @@
 """Made-up flow of micro-expressions: Gaussian bumps where action units move the face.
 
-No picture is rendered and nothing is downloaded, so this corpus feeds the examples and tests until faces can be
-rendered. Which action units make which emotion follows Liu et al., "How to Synthesize a Large-Scale and Trainable
-Micro-Expression Dataset?", ECCV 2022 (MiE-X), expert table; repression, the mixture of negative emotions, and where
-and how each unit moves are ours. A score on it says how well a network solves this toy, and nothing about faces.
+No picture is rendered and nothing is downloaded; ``synthetic`` renders faces. Which action units make which emotion, and the bumps, stand in ``mer_zoo.synth``. A score on it says how well
+a network solves this toy, and nothing about faces.
 """
 
 from collections.abc import Iterator
@@ -18,48 +16,16 @@ from PIL import Image as PILImage
 from mer_zoo.datasets._base import FLOW_IMAGE, Corpus, Image, register_corpus
 from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.preprocessing.flow import flow_image
+from mer_zoo.synth.emotions import MIEX, NEGATIVE
+from mer_zoo.synth.units import BLINK, BUMPS
 from mer_zoo.types import Sample
 
 SIZE = 28  # pixels; eyes at a quarter of the width and of the height, mouth at three quarters
 VERSION = 1  # raise when a draw changes
 LABEL, PERSON, MOTION = 0, 1, 2  # the last part of a generator's seed; numpy reads missing parts as 0
 
-# Emotion -> action unit -> probability that it is active.
-UNITS: dict[str, dict[int, float]] = {
-    "happiness": {12: 1.0, 6: 0.5, 25: 0.5},
-    "surprise": {1: 1.0, 2: 1.0, 5: 0.5, 25: 0.5, 26: 0.5},
-    "anger": {4: 1.0, 7: 0.5, 23: 0.5},
-    "disgust": {9: 1.0, 10: 0.5, 17: 1.0},
-    "repression": {14: 0.6, 15: 0.6, 17: 0.5},
-    "contempt": {14: 1.0},
-    "fear": {5: 0.5, 20: 0.5, 25: 0.5, 26: 0.5},
-    "sadness": {4: 1.0, 1: 0.5, 15: 0.5},
-}
-NEGATIVE = {"anger": 0.32, "disgust": 0.33, "repression": 0.15, "contempt": 0.08, "fear": 0.06, "sadness": 0.06}
-
 STRAY = 0.4  # share of clips with one unit more, of any emotion: real labels follow from units only in part
-
-# Action unit -> bumps (x, y, u, v, width) on the left half of the picture, x and y from 0 to 1, v downwards; the
-# right half mirrors x and u.
-BUMPS: dict[int, list[tuple[float, float, float, float, float]]] = {
-    1: [(0.40, 0.13, 0.0, -1.0, 0.09)],
-    2: [(0.18, 0.14, 0.0, -1.0, 0.10)],
-    4: [(0.36, 0.15, 0.4, 0.9, 0.10)],
-    5: [(0.25, 0.24, 0.0, -0.7, 0.06)],
-    6: [(0.22, 0.42, 0.1, -0.7, 0.10)],
-    7: [(0.25, 0.24, 0.0, 0.4, 0.06), (0.25, 0.32, 0.0, -0.5, 0.06)],
-    9: [(0.42, 0.42, 0.1, -0.8, 0.08), (0.43, 0.20, 0.0, 0.5, 0.07)],
-    10: [(0.41, 0.67, 0.0, -0.8, 0.08)],
-    12: [(0.31, 0.74, -0.6, -0.8, 0.09), (0.21, 0.56, -0.2, -0.5, 0.11)],
-    14: [(0.29, 0.76, -0.7, -0.1, 0.08)],
-    15: [(0.31, 0.79, -0.1, 0.8, 0.08)],
-    17: [(0.46, 0.90, 0.0, -0.8, 0.10), (0.46, 0.81, 0.0, -0.5, 0.08)],
-    20: [(0.28, 0.79, -1.0, 0.1, 0.09)],
-    23: [(0.37, 0.76, 0.5, 0.0, 0.07)],
-    25: [(0.45, 0.82, 0.0, 0.6, 0.08)],
-    26: [(0.44, 0.92, 0.0, 1.0, 0.12)],
-}
-BLINK = [(0.25, 0.25, 0.0, 0.9, 0.06)]
+UNITS = tuple(unit for unit in BUMPS if unit != 24)  # which could stray when the draws were fixed
 
 
 @register_corpus
@@ -102,11 +68,11 @@ class SyntheticFlow(Corpus):
         emotion = (None, "happiness", "surprise")[clip % 3] or str(
             rng.choice(list(NEGATIVE), p=np.array(list(NEGATIVE.values())))
         )
-        table = UNITS[emotion]
+        table = MIEX[emotion]
         units = [unit for unit, probability in table.items() if rng.random() < probability]
         units = units or [int(rng.choice(list(table)))]
         if rng.random() < STRAY:
-            units.append(int(rng.choice([unit for unit in BUMPS if unit not in units])))
+            units.append(int(rng.choice([unit for unit in UNITS if unit not in units])))
         return Sample(
             corpus=self.name,
             subject=f"{self.seed}-{subject:03d}",

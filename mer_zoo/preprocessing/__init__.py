@@ -1,5 +1,5 @@
 """From raw frames or published flow to what a network eats: functions on arrays."""
 
-from mer_zoo.preprocessing import flow
+from mer_zoo.preprocessing import flow, temporal
 
-__all__ = ["flow"]
+__all__ = ["flow", "temporal"]

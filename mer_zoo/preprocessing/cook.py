@@ -1,30 +1,51 @@
-"""What a corpus holds -> what a network eats, by its InputSpec."""
+"""What a corpus holds -> what a network eats, by its InputSpec.
+
+Published flow images are only put in order and range. Raw frames can become every kind: flow at the clip's own size
+and then made smaller, clips, and differences. That flow is estimated before it is made smaller, and what size the
+clip has then, are ours: papers seldom say.
+"""
 
 import numpy as np
 import numpy.typing as npt
 
 from mer_zoo.datasets._base import Corpus
 from mer_zoo.errors import InputError
-from mer_zoo.types import FLOW_CHANNELS, InputSpec, Sample
+from mer_zoo.preprocessing.flow import grey, optical_flow, strain
+from mer_zoo.preprocessing.temporal import resample
+from mer_zoo.types import FLOW_CHANNELS, FRAME_CHANNELS, InputSpec, Sample
+
+Array = npt.NDArray[np.float32]
+Frames = npt.NDArray[np.uint8]
 
 
-def cook(corpus: Corpus, sample: Sample, spec: InputSpec) -> npt.NDArray[np.float32]:
+def cook(corpus: Corpus, sample: Sample, spec: InputSpec) -> Array:
     """One sample as the network wants it: an array of ``spec.shape``.
 
     Raises:
-        InputError: If the corpus cannot give what the spec asks for.
+        InputError: If the corpus cannot give what the spec asks for, or the clip is not what can be cooked.
     """
-    if spec.kind != "flow":
+    raw = corpus.native_spec is None
+    if not raw and spec.kind != "flow":
         raise InputError(f"This network eats a {spec.kind} of {spec.frames} frames; {corpus.name} holds flow images.")
     if spec.unnamed:
+        known = FLOW_CHANNELS if spec.kind == "flow" else FRAME_CHANNELS
         raise InputError(
             f"This network was made for {len(spec.channels)} unnamed channels; set model.input_spec with channel names "
-            f"among {', '.join(FLOW_CHANNELS)}."
+            f"among {', '.join(known)}."
         )
-    return cook_flow_image(corpus.flow_image(sample), spec)
+    if not raw:
+        return cook_flow_image(corpus.flow_image(sample), spec)
+    clip = corpus.clip(sample)
+    try:
+        _check_clip(clip, least=1 if spec.kind == "clip" else 2)
+        if spec.kind == "flow":
+            return cook_flow(clip[0], clip[_apex(clip, sample)], spec)
+        return cook_frames(clip, spec)
+    except InputError as error:
+        raise InputError(f"{sample.key}: {error}") from None
 
 
-def cook_flow_image(image: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
+def cook_flow_image(image: npt.NDArray[np.uint8], spec: InputSpec) -> Array:
     """A published flow image (H, W, 3), u, v, strain in 0..255 -> (C, H, W) in the spec's order and range.
 
     Raises:
@@ -37,3 +58,101 @@ def cook_flow_image(image: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArra
     chosen = image[..., [FLOW_CHANNELS.index(name) for name in spec.channels]]
     values = chosen.transpose(2, 0, 1).astype(np.float32)
     return np.asarray(spec.low + values * ((spec.high - spec.low) / 255.0), np.float32)
+
+
+def cook_flow(onset: Frames, apex: Frames, spec: InputSpec) -> Array:
+    """Two square frames (S, S) or (S, S, 3), 0..255 -> (C, size, size): u, v, strain as the spec wants them.
+
+    Flow and strain are taken at the frames' own size and then averaged over areas. u and v are in pixels of the new
+    size; strain has no unit and so does not change with size.
+
+    Raises:
+        InputError: If there is no flow between these frames, as ``optical_flow`` says.
+    """
+    flow = optical_flow(onset, apex, spec.flow_method or "dis")
+    pixels = spec.size / len(flow)
+    fields = {"u": flow[..., 0] * pixels, "v": flow[..., 1] * pixels, "strain": strain(flow)}
+    values = np.stack([_resize(fields[name], spec.size) for name in spec.channels])
+    return _stretch(values, spec) if spec.scaling == "channel_min_max" else _limit(values, spec)
+
+
+def cook_frames(clip: Frames, spec: InputSpec) -> Array:
+    """Square frames (T, S, S) or (T, S, S, 3), 0..255 -> (C, frames, size, size), a clip or differences."""
+    even = resample(clip, spec.frames)
+    small = np.stack([_resize(frame, spec.size) for frame in even])
+    values = np.stack([_channel(small, name) for name in spec.channels])
+    if spec.kind == "difference":
+        values = values - values[:, :1]
+    if spec.scaling == "channel_min_max":
+        return _stretch(values, spec)
+    if spec.kind == "difference":
+        return _limit(values * (spec.gain / 255.0), spec)
+    return np.asarray(spec.low + values * ((spec.high - spec.low) / 255.0), np.float32)
+
+
+def _check_clip(clip: npt.NDArray[np.generic], least: int) -> None:
+    """Refuse what is not ``least`` or more square frames of uint8, (T, S, S) or (T, S, S, 3).
+
+    Raises:
+        InputError: If the type, the shape or the number of frames is another.
+    """
+    if clip.dtype != np.uint8 or clip.ndim not in (3, 4) or clip.shape[3:] not in ((), (3,)):
+        raise InputError(f"the clip is {clip.dtype} {clip.shape}; expected uint8 (T, H, W) or (T, H, W, 3), 0..255.")
+    if len(clip) < least:
+        raise InputError(f"the clip has {len(clip)} frames; expected {least} or more. Leave it out.")
+    height, width = clip.shape[1:3]
+    if height != width or not height:
+        raise InputError(f"the frames have {height} x {width} pixels; crop them to a square around the face first.")
+
+
+def _resize(image: Array, size: int) -> Array:
+    """A square picture or field (S, S) or (S, S, 3) -> (size, size, ...), the same range.
+
+    Smaller by the mean over each new pixel's area, larger by linear interpolation, and the same size untouched.
+    """
+    import cv2
+
+    if len(image) == size:
+        return image
+    way = cv2.INTER_AREA if size < len(image) else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (size, size), interpolation=way), np.float32)
+
+
+def _apex(clip: Frames, sample: Sample) -> int:
+    """Index of the apex among the frames; InputError if that cannot be told."""
+    if sample.apex is None or sample.onset is None or sample.offset is None:
+        raise InputError(
+            f"onset {sample.onset}, apex {sample.apex}, offset {sample.offset}; flow goes from onset to apex. Leave "
+            "this clip out, or take a network that eats clips."
+        )
+    if not sample.onset <= sample.apex <= sample.offset:
+        raise InputError(
+            f"apex {sample.apex} lies outside of {sample.onset}..{sample.offset}. Mend it or leave it out."
+        )
+    if sample.apex == sample.onset:
+        raise InputError(f"apex {sample.apex} is the onset itself, so nothing has moved. Mend it or leave it out.")
+    if len(clip) != sample.offset - sample.onset + 1:
+        raise InputError(
+            f"the clip has {len(clip)} frames for {sample.onset}..{sample.offset}, so that frame {sample.apex}, the "
+            "apex, cannot be told. Find the missing frames or leave this clip out."
+        )
+    return sample.apex - sample.onset
+
+
+def _channel(frames: Array, name: str) -> Array:
+    """One channel of grey (T, H, W) or colour (T, H, W, 3) frames: (T, H, W)."""
+    if frames.ndim == 3:
+        return frames
+    return grey(frames) if name == "grey" else frames[..., ("red", "green", "blue").index(name)]
+
+
+def _stretch(values: Array, spec: InputSpec) -> Array:
+    """Each channel of (C, ...) to exactly ``low..high``; a constant one becomes ``low``."""
+    axes = tuple(range(1, values.ndim))
+    least, most = values.min(axes, keepdims=True), values.max(axes, keepdims=True)
+    share = (values - least) / np.where(most > least, most - least, 1)
+    return np.asarray(spec.low * (1 - share) + spec.high * share, np.float32)
+
+
+def _limit(values: Array, spec: InputSpec) -> Array:
+    return np.ascontiguousarray(values.clip(spec.low, spec.high), np.float32)

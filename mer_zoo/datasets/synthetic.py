@@ -1,0 +1,257 @@
+"""Synthetic micro-expressions: rendered faces driven by action units, made when they are asked for."""
+
+import csv
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PILImage
+
+from mer_zoo.datasets._base import Corpus, Image, register_corpus
+from mer_zoo.errors import CorpusError, InputError
+from mer_zoo.synth.emotions import unit_numbers
+from mer_zoo.synth.generator import VERSION, Generator
+from mer_zoo.synth.settings import settings_of
+from mer_zoo.synth.units import AUS, SIDES
+from mer_zoo.types import Sample
+
+SHEET = "synthetic.csv"
+COLUMNS = ("subject", "clip", "emotion", "onset", "apex", "offset", "fps", "action_units")
+
+
+class SyntheticFolder(Corpus):
+    """A synthetic corpus that was written to a folder: ``synthetic.csv`` and ``<subject>/<clip>/<frame>.png``."""
+
+    name, title = "synthetic", "Synthetic micro-expressions: rendered faces driven by action units"
+    homepage, terms = "made by this library", "none: no person and no data set is in it"
+
+    @classmethod
+    def write_specimen(cls, folder: Path) -> None:
+        """Write three made-up persons with six clips each."""
+        Synthetic.write_specimen(folder)
+
+    def read(self) -> Iterator[Sample]:
+        """One sample for each row of the sheet.
+
+        Raises:
+            CorpusError: If the sheet is missing or a row cannot be read.
+        """
+        sheet = self._folder / SHEET
+        if not sheet.is_file():
+            raise CorpusError(f"{self._folder} holds no {SHEET}; expected a folder as written by `mer-zoo specimen`.")
+        with sheet.open(newline="", encoding="utf-8") as text:
+            rows = csv.DictReader(text)
+            if tuple(rows.fieldnames or ()) != COLUMNS:
+                raise CorpusError(f"{sheet} has the columns {rows.fieldnames}; expected {', '.join(COLUMNS)}.")
+            for row in rows:
+                try:
+                    yield _from_row(row)
+                except (ValueError, TypeError, AttributeError) as error:
+                    raise CorpusError(f"{sheet}, line {rows.line_num}: {error}") from error
+
+    def frames(self, sample: Sample) -> list[Path]:
+        """The pictures from onset to offset.
+
+        Raises:
+            CorpusError: If one is missing or the sample is not of this corpus.
+        """
+        folder = self._folder / sample.subject / sample.clip
+        if sample.onset is None or sample.offset is None or sample.corpus != self.name:
+            raise CorpusError(f"{sample.key} is not in {self._folder}; take samples of this corpus.")
+        paths = [folder / f"{number:05d}.png" for number in range(sample.onset, sample.offset + 1)]
+        missing = [path.name for path in paths if not path.is_file()]
+        if missing:
+            raise CorpusError(f"{sample.key}: {folder} lacks {len(missing)} of {len(paths)} frames: {missing[:3]}.")
+        return paths
+
+    def clip(self, sample: Sample) -> Image:
+        """The frames as (T, H, W) grey levels.
+
+        Raises:
+            CorpusError: If a picture is missing, unreadable, not grey or of another size than the first.
+        """
+        pictures = {path: _read_picture(path) for path in self.frames(sample)}
+        shapes = {path: picture.shape for path, picture in pictures.items()}
+        first = next(iter(shapes.values()))
+        for path, shape in shapes.items():
+            if shape != first:
+                raise CorpusError(f"{path} has shape {shape}; expected {first}, as the first frame of {sample.key}.")
+        return np.stack(list(pictures.values()))
+
+    def fingerprint(self, sample: Sample) -> str:
+        """Names, sizes and times of the pictures."""
+        stats = [(path, path.stat()) for path in self.frames(sample)]
+        return f"{sample} " + " ".join(f"{path.name} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
+
+    @property
+    def _folder(self) -> Path:
+        if self.root is None:
+            raise CorpusError(f"{self.name}: no folder was given.\n{self.how_to_obtain}")
+        return self.root
+
+
+@register_corpus
+class Synthetic(Corpus):
+    """Clips of rendered faces that do not exist, as many as you like.
+
+    A clip depends on the knobs and on (seed, subject, clip) alone: it is the same in every set and in every process.
+    Each subject's clips take the labels in turn.
+
+    Args:
+        root: Leave it out; ``open_corpus("synthetic", FOLDER)`` reads what ``write`` wrote.
+        subjects: Number of persons, 2 or more.
+        clips_per_subject: Clips of each, 1 or more.
+        seed: Other seeds are other persons.
+        preset: ``easy``, ``default`` or ``hard``.
+        **knobs: What to change in the preset: fields of ``mer_zoo.synth.Settings``, such as ``classes`` or ``size``.
+
+    Raises:
+        InputError: If a number, the preset or a knob is not allowed.
+    """
+
+    name, title = SyntheticFolder.name, SyntheticFolder.title
+    homepage, terms = SyntheticFolder.homepage, SyntheticFolder.terms
+    needs_root = False
+    folder_form = SyntheticFolder
+    unit_names = tuple(f"{side}{unit}" for unit in AUS for side in SIDES)
+
+    def __init__(
+        self,
+        root: None = None,
+        subjects: int = 30,
+        clips_per_subject: int = 9,
+        seed: int = 0,
+        preset: str = "default",
+        **knobs: Any,
+    ) -> None:
+        super().__init__(root)
+        least = {"subjects": (subjects, 2), "clips_per_subject": (clips_per_subject, 1), "seed": (seed, 0)}
+        for name, (value, low) in least.items():
+            if type(value) is not int or value < low:
+                raise InputError(f"synthetic: {name} is {value!r}; expected a whole number, {low} or more.")
+        self.subjects, self.clips_per_subject = subjects, clips_per_subject
+        self.generator = Generator(settings_of(preset, **knobs), seed)
+
+    def read(self) -> Iterator[Sample]:
+        """One sample for each person and clip; frames are numbered from nought."""
+        for subject in range(self.subjects):
+            for clip in range(self.clips_per_subject):
+                coding = self.generator.script(subject, clip).coding
+                yield Sample(
+                    corpus=self.name,
+                    subject=self._subject_name(subject),
+                    clip=f"{clip:03d}",
+                    emotion=self.generator.label(subject, clip)[1],
+                    onset=0,
+                    apex=coding.apex,
+                    offset=self.generator.settings.frames - 1,
+                    fps=coding.fps,
+                    aus=coding.units,
+                )
+
+    def clip(self, sample: Sample) -> Image:
+        """The frames from onset to offset, (T, S, S) grey levels.
+
+        Raises:
+            CorpusError: If the sample is not of this corpus.
+        """
+        return self.generator.clip(*self._numbers_of(sample))
+
+    def flow(self, sample: Sample) -> npt.NDArray[np.float32]:
+        """The true motion since the onset: (T, S, S, 2) pixels, u to the right and v downwards, by pixel of the onset.
+
+        Raises:
+            CorpusError: If the sample is not of this corpus.
+        """
+        return self.generator.flow(*self._numbers_of(sample))
+
+    def action_units(self, sample: Sample) -> npt.NDArray[np.float32]:
+        """Strength of every action unit at the apex, (34,), 0 to 1, in the order of ``unit_names``.
+
+        Faint ones that no annotator would code are in it, too.
+
+        Raises:
+            CorpusError: If the sample is not of this corpus.
+        """
+        return self.generator.script(*self._numbers_of(sample)).peaks.reshape(-1)
+
+    def multi_hot(self, sample: Sample) -> npt.NDArray[np.float32]:
+        """Which of the 17 action units are coded, (17,) of 0 and 1, in the order 1, 2, 4, 5, 6, 7, 9, …, 26."""
+        return np.isin(AUS, list(unit_numbers(sample.aus))).astype(np.float32)
+
+    def frames(self, sample: Sample) -> list[Path]:
+        """There are none before they are written.
+
+        Raises:
+            CorpusError: Always; it says what to do.
+        """
+        raise CorpusError("synthetic holds no frames on disk; take clip(sample), or write(folder) and open the folder.")
+
+    def fingerprint(self, sample: Sample) -> str:
+        """The version of the generator and its knobs; the key says the rest."""
+        return f"synthetic {VERSION} {self.generator.settings}"
+
+    @classmethod
+    def write_specimen(cls, folder: Path) -> None:
+        """Write three made-up persons with six clips each."""
+        cls(subjects=3, clips_per_subject=6).write(folder)
+
+    def write(self, folder: Path) -> None:
+        """Write all clips as PNG files, and ``synthetic.csv`` last, so that half a corpus is none."""
+        for sample in self.samples:
+            pictures = folder / sample.subject / sample.clip
+            pictures.mkdir(parents=True, exist_ok=True)
+            for number, picture in enumerate(self.clip(sample)):
+                PILImage.fromarray(picture).save(pictures / f"{number:05d}.png")
+        temporary = folder / f"{SHEET}.tmp"
+        with temporary.open("w", newline="", encoding="utf-8") as text:
+            writer = csv.writer(text)
+            writer.writerow(COLUMNS)
+            writer.writerows(_to_row(sample) for sample in self.samples)
+        temporary.replace(folder / SHEET)
+
+    def _subject_name(self, subject: int) -> str:
+        settings = self.generator.settings
+        return f"{'' if settings.family == 'head' else settings.family}{self.generator.seed}-{subject:03d}"
+
+    @cached_property
+    def _numbers(self) -> dict[str, tuple[int, int]]:
+        return {s.key: divmod(i, self.clips_per_subject) for i, s in enumerate(self.samples)}
+
+    def _numbers_of(self, sample: Sample) -> tuple[int, int]:
+        if sample.key not in self._numbers:
+            raise CorpusError(f"{sample.key} is not in this corpus; its keys look like {self.samples[0].key}.")
+        return self._numbers[sample.key]
+
+
+def _to_row(sample: Sample) -> list[Any]:
+    frames = [sample.onset, sample.apex, sample.offset]
+    return [sample.subject, sample.clip, sample.emotion, *frames, sample.fps, "+".join(sample.aus)]
+
+
+def _from_row(row: dict[str, str]) -> Sample:
+    return Sample(
+        corpus=SyntheticFolder.name,
+        subject=row["subject"],
+        clip=row["clip"],
+        emotion=row["emotion"],
+        onset=int(row["onset"]),
+        apex=int(row["apex"]),
+        offset=int(row["offset"]),
+        fps=float(row["fps"]),
+        aus=tuple(row["action_units"].split("+")),
+    )
+
+
+def _read_picture(path: Path) -> Image:
+    try:
+        with PILImage.open(path) as picture:
+            grey = np.asarray(picture)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise CorpusError(f"{path} is no readable picture: {error}.") from error
+    if grey.ndim != 2 or grey.dtype != np.uint8:
+        raise CorpusError(f"{path} is {grey.dtype} {grey.shape}; expected 8-bit grey levels.")
+    return grey
