@@ -1,7 +1,7 @@
 """Made-up flow of micro-expressions: Gaussian bumps where action units move the face.
 
-No picture is rendered and nothing is downloaded; ``synthetic`` renders faces. Which action units make which emotion, and the bumps, stand in ``mer_zoo.synth``. A score on it says how well
-a network solves this toy, and nothing about faces.
+No picture is rendered; ``synthetic`` does that. Which action units make which emotion, and the bumps, stand in
+``mer_zoo.synth``. A score on it says how well a network solves this toy, and nothing about faces.
 """
 
 from collections.abc import Iterator

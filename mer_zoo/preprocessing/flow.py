@@ -89,13 +89,21 @@ def _farneback(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> F
 
 
 def _tvl1(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Field:
-    """scikit-image's defaults, written out, and its median filter, which lessens the error on noisy pictures."""
+    """scikit-image's defaults, written out, and three median filters of 5 x 5 pixels at the end.
+
+    They take away the speckle that so few iterations leave, which strain would be full of, and keep edges (Wedel et
+    al., "An Improved Algorithm for TV-L1 Optical Flow", 2009, section 3.2, who filter at every level).
+    """
+    import cv2
     from skimage.registration import optical_flow_tvl1
 
     rows, columns = optical_flow_tvl1(
         first, second, attachment=15, tightness=0.3, num_warp=5, num_iter=10, tol=1e-4, prefilter=True
     )
-    return np.stack([columns, rows], axis=-1).astype(np.float32)
+    flow = [np.ascontiguousarray(part, np.float32) for part in (columns, rows)]
+    for _ in range(3):
+        flow = [cv2.medianBlur(part, 5) for part in flow]
+    return np.stack(flow, axis=-1)
 
 
 def strain(flow: npt.NDArray[np.floating]) -> Field:

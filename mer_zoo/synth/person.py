@@ -14,7 +14,9 @@ from mer_zoo.synth.units import CHANNELS, Family, displacements
 
 Floats = npt.NDArray[np.floating]
 
-EYE_DISTANCE, EYE_LINE = 0.44, 0.26  # shares of the picture's width and height
+EYE_DISTANCE, EYE_LINE = 0.54, 0.24  # shares of the picture's width and height
+# The official crops are higher than wide (CASME II: about 280 x 340 pixels), and networks eat squares: faces get wider.
+STRETCH = 1.22
 TURNS = ("turn_x", "turn_y", "turn_z", "shift_x", "shift_y")  # of the head; radians and decimetres
 MOTIONS = (*CHANNELS, *TURNS)
 EYE_RADIUS = 0.125  # decimetres from the middle of the eyeball to the iris
@@ -27,7 +29,8 @@ class Camera:
 
     Attributes:
         pose: Turn about x (nod), y (shake) and z (tilt), radians.
-        scale: Pixels a decimetre at the eyes.
+        scale: Pixels a decimetre at the eyes, downwards; to the side they are ``stretch`` times as many.
+        stretch: How much wider the picture is squeezed into its square than it is high.
         centre: Place of the middle between the eyes, pixels.
         distance: From the camera, decimetres; the nearer, the larger the nose.
         light: Direction to the main light, a unit vector.
@@ -38,6 +41,7 @@ class Camera:
 
     pose: Floats
     scale: float
+    stretch: float
     centre: Floats
     distance: float
     light: Floats
@@ -50,10 +54,12 @@ class Camera:
         """A frontal view with small differences, for eyes ``eye_distance`` decimetres apart."""
         side, height = math.radians(rng.normal(0, 35)), math.radians(rng.uniform(5, 60))
         light = (math.sin(side) * math.cos(height), math.sin(height), math.cos(side) * math.cos(height))
+        stretch = STRETCH * rng.normal(1, 0.03)
         place = (0.5 + rng.normal(0, 0.01), EYE_LINE + rng.normal(0, 0.012))
         return cls(
             pose=np.radians(rng.normal(0, (4.0, 5.0, 1.0))).astype(np.float32),
-            scale=size * EYE_DISTANCE * rng.normal(1, 0.03) / eye_distance,
+            scale=size * EYE_DISTANCE * rng.normal(1, 0.03) / eye_distance / stretch,
+            stretch=stretch,
             centre=np.array(place, np.float32) * size,
             distance=rng.uniform(8, 25),
             light=np.array(light, np.float32),
@@ -73,13 +79,13 @@ class Camera:
     def project(self, points: Floats) -> Floats:
         """Points (…, 3) around the middle between the eyes -> pixels (…, 2)."""
         near = self.scale / (1 - points[..., 2:] / self.distance)
-        return np.asarray(self.centre + points[..., :2] * near * (1, -1), np.float32)
+        return np.asarray(self.centre + points[..., :2] * near * (self.stretch, -1), np.float32)
 
     def project_motion(self, points: Floats, motion: Floats) -> Floats:
         """Motion (…, 3) at points (…, 3) -> pixels (…, 2), to first order."""
         near = 1 / (1 - points[..., 2:] / self.distance)
         flat = motion[..., :2] + points[..., :2] * motion[..., 2:] * near / self.distance
-        return np.asarray(flat * (self.scale * near) * (1, -1), np.float32)
+        return np.asarray(flat * (self.scale * near) * (self.stretch, -1), np.float32)
 
 
 @dataclass(frozen=True)
@@ -237,7 +243,7 @@ def _surface(
     """Albedo and mask at twice the picture's size."""
     pixels, depth, rims, size = view
     seen = rasterise(pixels * FINE, depth, head.triangles, FINE * size)
-    canvas, skin = paint(look, FINE * camera.scale, rng)
+    canvas, skin = paint(look, FINE * camera.scale * camera.stretch, rng)
     filled = _nearest(seen.mask & ~_holes(rims, FINE * size, FINE))
     places = _maps(seen, filled, head.vertices[:, :2])
     column, row = canvas.where((places[..., 0], places[..., 1]))

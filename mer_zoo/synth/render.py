@@ -139,7 +139,7 @@ def _backward(flow: Floats) -> Floats:
 def _irises(person: Person, script: Script) -> Floats:
     """Centres of both irises in every frame: (T, 2, 2) pixels."""
     whole = np.tensordot(script.weights, person.eye_motions, axes=1)
-    turned = np.sin(script.gaze) * (1, -1) * person.camera.scale * BALL
+    turned = np.sin(script.gaze) * (person.camera.stretch, -1) * person.camera.scale * BALL
     return np.asarray(person.eyes + whole + turned[:, None], np.float32)
 
 
@@ -199,14 +199,15 @@ def _eyeball(person: Person, centres: Floats, view: tuple[Floats, Floats, Floats
     scale = person.camera.scale * FINE
     lamp = person.camera.light
     x, y = column - centres[:, 0, None, None], row - centres[:, 1, None, None]
-    away = np.sqrt(x**2 + y**2) / scale
+    x, y = x / (scale * person.camera.stretch), y / scale
+    away = np.hypot(x, y)
     light = person.camera.ambient * 0.9 + (1 - person.camera.ambient) * max(float(lamp[2]), 0.2)
     white = SCLERA * (1 - 0.5 * np.clip(away / BALL, 0, 1) ** 2)
     ring = person.look.iris * (1 - 0.35 * _disc(np.abs(away - IRIS), 0.008, scale))
     ball = white + (ring - white) * _disc(away, IRIS, scale)
     ball += (0.02 - ball) * _disc(away, PUPIL, scale)
     shadow = 1 - 0.5 * np.exp(-np.maximum(row - _heights(upper, column), 0) / (0.025 * scale))
-    glint = _disc(np.hypot(x / scale - 0.03 * lamp[0], y / scale + 0.03 * lamp[1]), 0.011, scale)
+    glint = _disc(np.hypot(x - 0.03 * lamp[0], y + 0.03 * lamp[1]), 0.011, scale)
     lit = ball * light * shadow
     return np.asarray(lit + (0.9 - lit) * glint * 0.8, np.float32)
 

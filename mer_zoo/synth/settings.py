@@ -38,10 +38,10 @@ class Settings:
     size: int = 64
     frames: int = 20
     fps: float | None = None
-    amplitude: Range = (0.08, 0.40)
-    noise: Range = (1.0, 3.0)
+    amplitude: Range = (0.06, 0.35)
+    noise: Range = (0.3, 1.5)
     head_motion: float = 1.0
-    blink_rate: float = 0.4
+    blink_rate: float = 0.5
     label_noise: float = 0.0
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Settings:
 PRESETS: dict[str, dict[str, Any]] = {
     "easy": {"amplitude": (0.3, 0.5), "noise": (0.0, 0.0), "head_motion": 0.0, "blink_rate": 0.0},
     "default": {},
-    "hard": {"amplitude": (0.05, 0.2), "noise": (2.0, 6.0), "head_motion": 2.0, "label_noise": 0.15},
+    "hard": {"amplitude": (0.05, 0.2), "noise": (1.0, 4.0), "head_motion": 2.0, "label_noise": 0.15},
 }
 
 

@@ -22,16 +22,18 @@ SIDES = ("L", "R")
 WORDS = {"L": "Left", "R": "Right"}
 
 # Action unit -> shapes and their shares; {} stands for Left or Right. Shapes of the middle are parted by ``_half``.
+# "bumps" are those of the other family: they carry brows' motion down to the lids and the smile's to the cheeks, where
+# the artist's shapes end too early.
 RECIPES: dict[int, dict[str, float]] = {
-    1: {"browInnerUp": 1.1},
-    2: {"browOuterUp{}": 1.0, "browInnerUp": 0.15},
-    4: {"browDown{}": 1.0, "noseSneer{}": 0.2},
+    1: {"browInnerUp": 0.8, "bumps": 0.35},
+    2: {"browOuterUp{}": 0.8, "browInnerUp": 0.15, "bumps": 0.35},
+    4: {"browDown{}": 0.8, "noseSneer{}": 0.15, "bumps": 0.3},
     5: {"eyeWide{}": 1.3, "browOuterUp{}": 0.06},
     6: {"cheekSquint{}": 0.6, "eyeSquint{}": 0.6},
     7: {"eyeSquint{}": 1.0, "eyeBlink{}": 0.15},
     9: {"noseSneer{}": 1.5, "mouthUpperUp{}": 0.3, "browDown{}": 0.3},
     10: {"mouthUpperUp{}": 1.2, "noseSneer{}": 0.3},
-    12: {"mouthSmile{}": 0.75, "mouthDimple{}": 0.2, "cheekSquint{}": 0.15},
+    12: {"mouthSmile{}": 0.6, "mouthDimple{}": 0.2, "cheekSquint{}": 0.4, "bumps": 0.5},
     14: {"mouthDimple{}": 1.1},
     15: {"mouthFrown{}": 1.2},
     17: {"mouthShrugLower": 1.0, "mouthShrugUpper": 0.25, "mouthFrown{}": 0.2},
@@ -42,6 +44,8 @@ RECIPES: dict[int, dict[str, float]] = {
     26: {"jawOpen": 0.4},
 }
 AUS = tuple(RECIPES)
+# Heights, decimetres, between which a shape fades away downwards: the artist's smile draws up the chin.
+FADING = {"mouthSmile": (6.66, 6.50)}
 LIDS = {"blink": {"eyeBlink{}": 1.0}, "gaze_up": {"eyeLookUp{}": 1.0}, "gaze_down": {"eyeLookDown{}": 1.0}}
 
 # Action unit -> bumps (x, y, u, v, width) on the left half of a face's picture, x and y from 0 to 1 with the eyes at
@@ -95,9 +99,21 @@ def _shape(head: Head, family: Family, name: int | str, side: str) -> Floats:
     half = _half(head, side)
     total = np.zeros_like(head.vertices)
     for shape, share in recipe.items():
-        own = "{}" in shape
-        total += np.float32(share) * head.unit(shape.format(WORDS[side])) * (1 if own else half)
+        if shape == "bumps":
+            moved = _bump_motion(head, BUMPS[int(name)], side)
+        else:
+            moved = head.unit(shape.format(WORDS[side])) * (1 if "{}" in shape else half)
+        total += np.float32(share) * moved * _fading(head, shape)
     return total
+
+
+def _fading(head: Head, shape: str) -> Floats | float:
+    """Share of a shape that is left at each vertex, (N, 1)."""
+    heights = FADING.get(shape.removesuffix("{}"))
+    if heights is None:
+        return 1.0
+    high, low = heights
+    return np.asarray(np.clip((head.vertices[:, 1:2] - low) / (high - low), 0, 1), np.float32)
 
 
 def _half(head: Head, side: str) -> Floats:

@@ -1,0 +1,158 @@
+"""The command ``mer-zoo``: a thin shell over the functions of the library, in the same words.
+
+A command is a function of the parsed words and one entry in ``_parser``. It imports what it needs when it runs, so
+that the others do not wait for it.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import mer_zoo
+from mer_zoo.errors import InputError, MerZooError
+
+Words = argparse.Namespace
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after ``mer-zoo``; None takes those that the process was started with.
+
+    Returns:
+        The exit status: 0, or 1 for what the library refuses or cannot write, which stderr says in one line, or 2 if
+        no command is named.
+
+    Raises:
+        SystemExit: After ``--help`` and ``--version``, and with 2 where the words make no command, as argparse does.
+    """
+    words = _parser().parse_args(argv)
+    if words.run is None:
+        words.parser.print_help()
+        return 2
+    try:
+        words.run(words)
+    except (MerZooError, OSError) as error:
+        print(f"mer-zoo: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mer-zoo")
+    parser.add_argument("--version", action="version", version=f"mer-zoo {mer_zoo.__version__}")
+    _explain(parser, "Networks, corpora and honest evaluation for facial micro-expressions.", "mer-zoo corpora")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    models = _add(commands, "models", "List the networks and what they eat.", "mer-zoo models 'dat_*'", _models)
+    models.add_argument(
+        "pattern", nargs="?", default="*", metavar="PATTERN", help="only names like this: * is any text"
+    )
+    _add(commands, "corpora", "List the corpora.", "mer-zoo corpora", _corpora)
+    _add(commands, "protocols", "List the protocols and where they come from.", "mer-zoo protocols", _protocols)
+    what = "Write a made-up copy of a corpus, in its owners' layout, to try things on."
+    specimen = _add(commands, "specimen", what, "mer-zoo specimen synthetic faces", _specimen)
+    specimen.add_argument("corpus", metavar="CORPUS", help="a name that `mer-zoo corpora` lists")
+    specimen.add_argument("folder", type=Path, metavar="FOLDER", help="where to; new or empty")
+    example = "mer-zoo synth sheet faces.png"
+    synth = _add(commands, "synth", "Look at the rendered faces of the corpus synthetic.", example, None)
+    _add_sheet(synth.add_subparsers(title="commands", metavar="COMMAND"))
+    return parser
+
+
+def _add_sheet(commands: Commands) -> None:
+    what = "Draw a contact sheet of rendered faces: onset, apex, offset, difference, true flow; one person a row."
+    sheet = _add(commands, "sheet", what, "mer-zoo synth sheet faces.png --size 64 --preset easy", _sheet)
+    sheet.add_argument("file", type=Path, metavar="FILE.png", help="what to write; replaced if it exists")
+    sheet.add_argument("--size", type=int, default=128, metavar="PIXELS", help="of a frame, 32 to 512 (%(default)s)")
+    sheet.add_argument("--persons", type=int, default=6, metavar="N", help="rows, 1 to 100 (%(default)s)")
+    sheet.add_argument("--seed", type=int, default=0, metavar="N", help="other seeds, other persons (%(default)s)")
+    sheet.add_argument("--preset", default="default", help="easy, default or hard (%(default)s)")
+    sheet.add_argument("--family", default="head", help="how units move the face: head or field (%(default)s)")
+
+
+def _add(
+    commands: Commands, name: str, what: str, example: str, run: Callable[[Words], None] | None
+) -> argparse.ArgumentParser:
+    """A command; without a function it prints its help."""
+    parser = commands.add_parser(name, help=what)
+    _explain(parser, what, example)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _explain(parser: argparse.ArgumentParser, what: str, example: str) -> None:
+    """Say what it does, and give an example that runs."""
+    parser.description, parser.epilog = what, f"example:\n  {example}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.set_defaults(run=None, parser=parser)
+
+
+def _models(words: Words) -> None:
+    names = mer_zoo.list_models(words.pattern)
+    if not names:
+        known = ", ".join(mer_zoo.list_models())
+        raise InputError(
+            f"No model is named like {words.pattern!r}; a pattern is like '*densenet*'. There are: {known}."
+        )
+    specs = {name: mer_zoo.input_spec(name) for name in names}
+    _print({n: f"{s.kind} {' x '.join(map(str, s.shape))}, {', '.join(s.channels)}" for n, s in specs.items()})
+
+
+def _corpora(_: Words) -> None:
+    from mer_zoo.datasets._base import CORPORA
+
+    _print({name: CORPORA.get(name).title for name in mer_zoo.list_corpora()})
+
+
+def _protocols(_: Words) -> None:
+    _print({name: mer_zoo.get_protocol(name).source for name in mer_zoo.list_protocols()})
+
+
+def _print(table: dict[str, str]) -> None:
+    """One name a line, and in a second column what it is."""
+    width = max(map(len, table))
+    for name, what in table.items():
+        print(f"{name:{width}}  {what}")
+
+
+def _specimen(words: Words) -> None:
+    from mer_zoo.datasets._base import CORPORA
+
+    corpus, folder = CORPORA.get(words.corpus), words.folder.expanduser()
+    _make_empty(folder)
+    corpus.write_specimen(folder)
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    print(f"Wrote {files} files, made up, to {folder}: {corpus.title}")
+    if corpus.needs_root or corpus.folder_form is not None:
+        where = json.dumps(str(folder), ensure_ascii=False)
+        print(f'Open them: mer_zoo.open_corpus("{corpus.name}", {where})')
+    else:
+        print(f'They are to look at; nothing reads them back. The corpus: mer_zoo.open_corpus("{corpus.name}")')
+
+
+def _make_empty(folder: Path) -> None:
+    """Make a folder, which may be there already if nothing is in it."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder that is new or empty.")
+    if folder.is_dir() and (found := next(folder.iterdir(), None)):
+        raise InputError(f"{folder} is not empty, it holds {found.name}; name a folder that is new or empty.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _sheet(words: Words) -> None:
+    from mer_zoo.datasets.synthetic import Synthetic
+    from mer_zoo.synth.sheet import save_sheet
+
+    corpus = Synthetic(seed=words.seed, preset=words.preset, size=words.size, family=words.family)
+    file = words.file.expanduser()
+    save_sheet(corpus.generator, words.persons, file)
+    print(f"Wrote {file}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
