@@ -331,8 +331,8 @@ def _check_classes(data: ClipDataset, protocol: Protocol) -> None:
     corpora = {s.corpus for s in data.samples}
     if STAND_IN in corpora and len(corpora) > 1:
         raise InputError(
-            f"{protocol.name}: clips of {', '.join(sorted(corpora))} together; rendered persons would be scored as if they "
-            "were real. Learn from them first, by mer_zoo.training.fit, and evaluate on the real ones alone."
+            f"{protocol.name}: clips of {', '.join(sorted(corpora))} together; rendered persons would be scored as "
+            "if they were real. Learn from them first, by mer_zoo.training.fit, and evaluate on the real ones alone."
         )
     missing = [name for i, name in enumerate(protocol.classes) if i not in data.targets]
     if missing:

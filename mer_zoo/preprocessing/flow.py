@@ -100,10 +100,13 @@ def _tvl1(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Field:
     rows, columns = optical_flow_tvl1(
         first, second, attachment=15, tightness=0.3, num_warp=5, num_iter=10, tol=1e-4, prefilter=True
     )
-    flow = [np.ascontiguousarray(part, np.float32) for part in (columns, rows)]
-    for _ in range(3):
-        flow = [cv2.medianBlur(part, 5) for part in flow]
-    return np.stack(flow, axis=-1)
+    parts = []
+    for part in (columns, rows):
+        filtered = np.ascontiguousarray(part, np.float32)
+        for _ in range(3):
+            filtered = np.asarray(cv2.medianBlur(filtered, 5), np.float32)
+        parts.append(filtered)
+    return np.stack(parts, axis=-1)
 
 
 def strain(flow: npt.NDArray[np.floating]) -> Field:

@@ -33,9 +33,9 @@ MIEX: dict[str, Units] = {
 
 # "counts": how often each unit was coded in real corpora. CASME II's units (130 clips with unit 4, 39 with 7, 34 with
 # 12, 27 with 14, 26 with 1, 25 with 17, 22 with 2, 16 each with 10 and 15, 13 each with 6 and 9: Varanka et al.,
-# table 4) over its 32 clips of happiness, 63 of disgust, 25 of surprise, 27 of repression, 7 of sadness and 99 of others. Only the sums
-# are published; how they fall on the emotions is ours, after the criteria of Yan et al., 2014. Emotions that CASME II
-# lacks, and units 5, 25 and 26, which were not counted there, follow the expert table.
+# table 4) over its 32 clips of happiness, 63 of disgust, 25 of surprise, 27 of repression, 7 of sadness and 99 of
+# others. Only the sums are published; how they fall on the emotions is ours, after the criteria of Yan et al., 2014.
+# Emotions that CASME II lacks, and units 5, 25 and 26, which were not counted there, follow the expert table.
 COUNTS: dict[str, Units] = {
     "happiness": {12: 0.80, 6: 0.38, 14: 0.15},
     "surprise": {1: 0.90, 2: 0.84, 5: 0.3, 25: 0.15, 26: 0.1},

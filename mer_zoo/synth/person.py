@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mer_zoo.synth.geometry import OPENINGS, Head, Traits, face_of, load_head, normal_changes, vertex_normals
+from mer_zoo.synth.geometry import OPENINGS, Head, Traits, face_of, load_head, vertex_normals
 from mer_zoo.synth.raster import Visible, rasterise
 from mer_zoo.synth.texture import Look, paint
-from mer_zoo.synth.units import CHANNELS, Family, displacements
+from mer_zoo.synth.units import CHANNELS, SKIN, Family, displacements, turns
 
 Floats = npt.NDArray[np.floating]
 
@@ -20,6 +20,7 @@ STRETCH = 1.22
 TURNS = ("turn_x", "turn_y", "turn_z", "shift_x", "shift_y")  # of the head; radians and decimetres
 MOTIONS = (*CHANNELS, *TURNS)
 EYE_RADIUS = 0.125  # decimetres from the middle of the eyeball to the iris
+LID_BLUR = 0.05  # decimetres over which a lid's skin is blended from that around the eye
 FINE = 2  # skin is warped at twice the picture's size, so that edges keep their sharpness
 
 
@@ -108,7 +109,7 @@ class Person:
         mask: (2 S, 2 S), 1 on the head and 0 on the backdrop.
         normals: (S, S, 3) unit normals.
         turns: (C, S, S, 3) how each motion turns the normals.
-        flows: (C, S, S, 2) pixels that each motion moves the skin.
+        flows: (C, S, S, 2) pixels that each motion moves the skin; nought for lids, whose rim alone moves.
         shade: (S, S) share of the light from everywhere that folds leave, 0 to 1.
         rims: Upper and lower rim of each opening.
         eyes: (2, 2) centres of the irises at rest, left and right, in pixels.
@@ -148,15 +149,13 @@ def make_person(rng: np.random.Generator, size: int, family: Family = "head") ->
     pixels = camera.project(points)
     rims = {name: _rims(head, name, pixels, flows) for name in OPENINGS}
     seen = rasterise(pixels, points[:, 2], head.triangles, size)
-    filled = _nearest(seen.mask & ~_holes(rims, size, 1))
+    hole, soft = _holes(rims, size, 1), LID_BLUR * camera.scale
+    filled = _nearest(seen.mask & ~hole)
     normals = vertex_normals(points, head.triangles)
-    turns = np.concatenate(
-        [
-            normal_changes(points, head.triangles, motions[:, : len(CHANNELS)]),
-            _with_turns(motions[:, :0], normals) * np.array([[1], [1], [1], [0], [0]], np.float32),
-        ],
-        axis=1,
-    )
+    turned = _with_turns(camera.turned(turns(family)), normals)
+    turned[:, -2:] = 0  # shifts turn nothing
+    skin = flows.copy()
+    skin[:, SKIN : len(CHANNELS)] = 0
     albedo, mask = _surface(head, look, camera, (pixels, points[:, 2], rims, size), rng)
     irises = points[-2:] + np.array((0, 0, EYE_RADIUS), np.float32)
     return Person(
@@ -165,10 +164,10 @@ def make_person(rng: np.random.Generator, size: int, family: Family = "head") ->
         camera=camera,
         albedo=albedo,
         mask=mask,
-        normals=_maps(seen, filled, normals),
-        turns=_stacked(seen, filled, turns),
-        flows=_stacked(seen, filled, flows),
-        shade=_occlusion(_maps(seen, filled, points[:, 2:])[..., 0], camera.scale),
+        normals=_smoothed(_maps(seen, filled, normals), hole, soft),
+        turns=_stacked(seen, filled, turned),
+        flows=_stacked(seen, filled, skin),
+        shade=_smoothed(_occlusion(_maps(seen, filled, points[:, 2:])[..., 0], camera.scale), hole, soft),
         rims=rims,
         eyes=camera.project(irises),
         eye_motions=_eye_motions(camera, irises),
@@ -212,6 +211,12 @@ def _nearest(valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     return nearest
 
 
+def _smoothed(maps: Floats, hole: npt.NDArray[np.bool_], sigma: float) -> Floats:
+    """Maps (S, S[, K]) with openings filled smoothly from around them: the skin of a lid that closes over the eye."""
+    blurred = cv2.GaussianBlur(maps, (0, 0), max(sigma, 0.5))
+    return np.asarray(np.where(hole if maps.ndim == 2 else hole[..., None], blurred, maps), np.float32)
+
+
 def _maps(seen: Visible, filled: npt.NDArray[np.int64], values: Floats) -> Floats:
     """Values of vertices (N, K) as maps (S, S, K) without holes."""
     sampled = seen.sample(values)
@@ -244,9 +249,10 @@ def _surface(
     pixels, depth, rims, size = view
     seen = rasterise(pixels * FINE, depth, head.triangles, FINE * size)
     canvas, skin = paint(look, FINE * camera.scale * camera.stretch, rng)
-    filled = _nearest(seen.mask & ~_holes(rims, FINE * size, FINE))
+    hole = _holes(rims, FINE * size, FINE)
+    filled = _nearest(seen.mask & ~hole)
     places = _maps(seen, filled, head.vertices[:, :2])
     column, row = canvas.where((places[..., 0], places[..., 1]))
     albedo = cv2.remap(skin, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     mask = cv2.GaussianBlur(seen.mask.astype(np.float32), (0, 0), 0.8)
-    return np.asarray(albedo, np.float32), np.asarray(mask, np.float32)
+    return _smoothed(albedo, hole, LID_BLUR * camera.scale * FINE), np.asarray(mask, np.float32)

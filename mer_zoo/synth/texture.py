@@ -99,10 +99,20 @@ class Canvas:
         return len(self.y), len(self.x)
 
     def noise(self, rng: np.random.Generator, rows: int, columns: int) -> Floats:
-        """Smooth noise of unit strength from a lattice of rows x columns, the same at every density."""
-        lattice = rng.standard_normal((rows, columns), np.float32)
-        interpolation = cv2.INTER_CUBIC if rows < self.shape[0] else cv2.INTER_AREA
-        return np.asarray(cv2.resize(lattice, self.shape[::-1], interpolation=interpolation), np.float32)
+        """Smooth noise of unit strength from a lattice of rows x columns.
+
+        A map coarser than the lattice has a value of its own in each pixel, weaker, as a mean of many would be.
+        """
+        lattice = min(rows, self.shape[0]), min(columns, self.shape[1])
+        strength = np.float32(np.sqrt(lattice[0] * lattice[1] / (rows * columns)))
+        values = strength * rng.spawn(1)[0].standard_normal(lattice, np.float32)
+        return np.asarray(cv2.resize(values, self.shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+
+    def rows(self, low: float, high: float) -> tuple[slice, Floats]:
+        """The rows between two heights, and the heights themselves."""
+        chosen = np.flatnonzero((self.y[:, 0] > low) & (self.y[:, 0] < high))
+        part = slice(int(chosen[0]), int(chosen[-1]) + 1)
+        return part, self.y[part]
 
     def spot(self, x: float, y: float, wide: float, high: float | None = None) -> Floats:
         """A soft ellipse, 1 at its centre; ``wide`` and ``high`` are standard deviations in decimetres."""
@@ -188,7 +198,7 @@ def _lines(canvas: Canvas, look: Look) -> Floats:
     crease = 7.36 - 1.3 * (x - 0.31) ** 2
     dark = 0.28 * np.exp(-(((y - crease) / 0.010) ** 2)) * _step((0.15 - np.abs(x - 0.31)) / 0.03)
     dark = dark + 0.65 * np.exp(-(((x - 0.10) / 0.038) ** 2) - ((y - 6.853) / 0.020) ** 2)
-    dark = dark + 0.35 * np.exp(-(((x - 0.262) / 0.022) ** 2) - ((y - 6.607) / 0.016) ** 2)
+    dark = dark + 0.2 * np.exp(-(((x - 0.262) / 0.024) ** 2) - ((y - 6.607) / 0.02) ** 2)
     dark = dark + 0.18 * np.exp(-((x / 0.13) ** 2) - ((y - 6.455) / 0.022) ** 2)
     fold = 0.19 + 0.14 * np.sqrt(np.clip((6.93 - y) / 0.3, 0, 1.5))
     along = _step((6.88 - y) / 0.08) * _step((y - 6.6) / 0.1)
@@ -205,7 +215,8 @@ def _lines(canvas: Canvas, look: Look) -> Floats:
 def _brows(canvas: Canvas, look: Look, rng: np.random.Generator) -> Floats:
     """Arched bands of hairs, thinner and sparser to the outside, left and right slightly different."""
     height, thick, arch, density = look.brow
-    hairs = np.clip(0.85 + 0.3 * canvas.noise(rng, 300, 110), 0.3, 1.2)
+    hairs = np.clip(0.85 + 0.35 * canvas.noise(rng, 500, 400), 0.3, 1.2)
+    rows, y = canvas.rows(7.25, 7.75)
     cover = np.zeros(canvas.shape, np.float32)
     for side in (-1, 1):
         x = side * canvas.x
@@ -213,9 +224,9 @@ def _brows(canvas: Canvas, look: Look, rng: np.random.Generator) -> Floats:
         t = (x - 0.115 - shift) / 0.40  # 0 at the inner end, 1 at the outer
         middle = height + lift + arch * np.sin(np.pi * np.clip(t, 0, 1) ** 1.4) - 0.03 * np.clip(t, 0, 1) ** 3
         half = thick * np.clip(1.15 - 0.75 * np.clip(t, 0, 1), 0.25, None)
-        band = np.exp(-(((canvas.y - middle) / half) ** 4))
+        band = np.exp(-(((y - middle) / half) ** 4))
         ends = _step(t / 0.10) * _step((1 - t) / 0.15)
-        cover += np.asarray(band * ends * (1 - 0.3 * np.clip(t, 0, 1)), np.float32)
+        cover[rows] += np.asarray(band * ends * (1 - 0.3 * np.clip(t, 0, 1)), np.float32)
     return np.asarray(np.clip(density * cover * hairs, 0, 1), np.float32)
 
 
@@ -225,7 +236,7 @@ def _stubble(canvas: Canvas, look: Look, rng: np.random.Generator) -> Floats:
     jaw = _step((6.72 - 0.9 * np.clip(0.45 - x, 0, None) ** 1.5 - y) / 0.10) * _step((x + 0.6 - 6.78 + y) / 0.2)
     chin = _step((6.50 - y) / 0.06)
     moustache = canvas.spot(0, 6.755, 0.16, 0.035) + canvas.spot(0, 6.36, 0.14, 0.1)
-    grain = np.clip(0.6 + 0.5 * canvas.noise(rng, 290, 235), 0, 1.4)
+    grain = np.clip(0.7 + 0.4 * canvas.noise(rng, 700, 570), 0, 1.4)
     return np.asarray(0.55 * look.stubble * np.clip(0.8 * jaw + 0.5 * chin + moustache, 0, 1) * grain, np.float32)
 
 
