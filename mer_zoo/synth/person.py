@@ -75,7 +75,8 @@ class Camera:
         nod = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
         shake = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         tilt = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-        return np.asarray(vectors @ (tilt @ shake @ nod).T, np.float32)
+        turn = (tilt @ shake @ nod).astype(np.float32)
+        return np.asarray(np.einsum("...i,ji->...j", vectors, turn), np.float32)
 
     def project(self, points: Floats) -> Floats:
         """Points (…, 3) around the middle between the eyes -> pixels (…, 2)."""
@@ -255,4 +256,4 @@ def _surface(
     column, row = canvas.where((places[..., 0], places[..., 1]))
     albedo = cv2.remap(skin, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     mask = cv2.GaussianBlur(seen.mask.astype(np.float32), (0, 0), 0.8)
-    return _smoothed(albedo, hole, LID_BLUR * camera.scale * FINE), np.asarray(mask, np.float32)
+    return _smoothed(np.asarray(albedo, np.float32), hole, LID_BLUR * camera.scale * FINE), np.asarray(mask, np.float32)

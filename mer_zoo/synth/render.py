@@ -1,7 +1,8 @@
 """From a person and a script to the frames of a clip: move the skin, shade it, lay eyes and mouth over it, film it.
 
 Motion is small, so everything is linear in the strengths: the skin's maps are moved by their weighted sum, and normals
-turn by theirs, which lets bulges and folds catch the light.
+turn by theirs, which lets bulges and folds catch the light. Sums are einsum's and not a matrix product's, whose threads
+cost more than they bring for arrays of this size.
 """
 
 from dataclasses import dataclass
@@ -95,20 +96,27 @@ def film(person: Person, script: Script, sensor: Sensor, rng: np.random.Generato
 
 def _skin_flow(person: Person, script: Script) -> Floats:
     used = script.weights.any(axis=0)
-    return np.asarray(np.tensordot(script.weights[:, used], person.flows[used], axes=1), np.float32)
+    return np.asarray(np.einsum("tc,cyxi->tyxi", script.weights[:, used], person.flows[used]), np.float32)
 
 
 def _light(person: Person, script: Script) -> Floats:
     """Light that comes back from white skin at every pixel of the onset: (T, S, S)."""
     camera, look = person.camera, person.look
-    used = script.weights.any(axis=0)
     halfway = camera.light + np.array((0, 0, 1))
-    directions = np.stack([camera.light, halfway / np.linalg.norm(halfway)], axis=1).astype(np.float32)
-    at_rest = person.normals @ directions
-    turned = np.tensordot(script.weights[:, used], person.turns[used] @ directions, axes=1)
-    facing, mirror = np.moveaxis(np.clip(at_rest + turned, 0, 1), -1, 0)
+    facing = _facing(person, script, camera.light)
+    mirror = _facing(person, script, halfway / np.linalg.norm(halfway))
     diffuse = camera.ambient * person.shade + (1 - camera.ambient) * facing * np.sqrt(person.shade)
     return np.asarray(diffuse + look.shine * mirror**SHARPNESS * person.shade, np.float32)
+
+
+def _facing(person: Person, script: Script, direction: Floats) -> Floats:
+    """Cosine between the skin's normals and a direction, (T, S, S), 0 where it looks away."""
+    used = script.weights.any(axis=0)
+    direction = direction.astype(np.float32)
+    at_rest = np.einsum("yxi,i->yx", person.normals, direction)
+    turned = np.einsum("cyxi,i->cyx", person.turns[used], direction)
+    changed = np.einsum("tc,cyx->tyx", script.weights[:, used], turned)
+    return np.asarray(np.clip(at_rest + changed, 0, 1), np.float32)
 
 
 def _gain(person: Person, lit: Floats) -> float:
@@ -138,7 +146,7 @@ def _backward(flow: Floats) -> Floats:
 
 def _irises(person: Person, script: Script) -> Floats:
     """Centres of both irises in every frame: (T, 2, 2) pixels."""
-    whole = np.tensordot(script.weights, person.eye_motions, axes=1)
+    whole = np.einsum("tc,cei->tei", script.weights, person.eye_motions)
     turned = np.sin(script.gaze) * (person.camera.stretch, -1) * person.camera.scale * BALL
     return np.asarray(person.eyes + whole + turned[:, None], np.float32)
 
@@ -166,7 +174,7 @@ def _lay_openings(fine: Floats, person: Person, script: Script, gain: float) -> 
 def _moved(rim: Rim, script: Script) -> Floats:
     """Places of a rim's points in every frame, (T, R, 2), x never falling."""
     used = script.weights.any(axis=0)
-    places = rim.places + np.tensordot(script.weights[:, used], rim.motions[used], axes=1)
+    places = rim.places + np.einsum("tc,cri->tri", script.weights[:, used], rim.motions[used])
     places[..., 0] = np.maximum.accumulate(places[..., 0], axis=1)
     return np.asarray(places, np.float32)
 
