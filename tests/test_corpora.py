@@ -17,27 +17,31 @@ from mer_zoo.datasets.synthetic_flow import SyntheticFlow
 from mer_zoo.errors import CorpusError, InputError, UnknownNameError
 from mer_zoo.preprocessing.flow import flow_image, strain
 from mer_zoo.synth.emotions import MIEX, NEGATIVE
-from mer_zoo.synth.units import BUMPS
 
 FORMS = ("folder", "tree", "npz")
 
 
-@pytest.fixture(scope="module", params=mer_zoo.list_corpora())
+KINDS = {name: CORPORA.get(name) for name in mer_zoo.list_corpora()}
+READ = [(name, "read") for name, kind in KINDS.items() if kind.needs_root or kind.folder_form]
+MADE = [(name, "made") for name, kind in KINDS.items() if not kind.needs_root]
+
+
+@pytest.fixture(scope="module", params=READ + MADE, ids="-".join)
 def specimen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    kind = CORPORA.get(request.param)
-    folder = tmp_path_factory.mktemp(request.param)
-    kind.write_specimen(folder)
-    return open_corpus(request.param, folder if kind.needs_root else None)
+    name, how = request.param
+    folder = tmp_path_factory.mktemp(name)
+    KINDS[name].write_specimen(folder)
+    return open_corpus(name, folder if how == "read" else None)
 
 
 def test_a_specimen_reads_back(specimen: Corpus) -> None:
-    assert specimen.samples
-    assert len({s.key for s in specimen.samples}) == len(specimen.samples)
+    assert len({s.key for s in specimen.samples}) == len(specimen.samples) > 0
     assert len({s.person for s in specimen.samples}) >= 2
     for sample in specimen.samples[:3]:
-        image = specimen.flow_image(sample)
+        raw = specimen.native_spec is None
+        image = specimen.clip(sample)[0] if raw else specimen.flow_image(sample)
         assert image.dtype == np.uint8
-        assert image.shape[2] == 3
+        assert image.shape[2:] == (3,) or (raw and image.ndim == 2)
         assert specimen.fingerprint(sample)
 
 
@@ -46,17 +50,18 @@ def test_a_corpus_says_whence_and_how_many(specimen: Corpus) -> None:
     assert list(specimen.verify()) == ["corpus", "what", "expected", "found", "ok"]
 
 
-def test_flow_corpora_have_no_frames(specimen: Corpus) -> None:
-    for method in (specimen.frames, specimen.clip):
-        with pytest.raises(CorpusError, match="holds no frames"):
+def test_flow_corpora_have_no_frames_and_others_no_flow_images(specimen: Corpus) -> None:
+    lacking = (specimen.frames, specimen.clip) if specimen.native_spec else (specimen.flow_image,)
+    for method in lacking:
+        with pytest.raises(CorpusError, match="holds no frames" if specimen.native_spec else "holds no flow images"):
             method(specimen.samples[0])
 
 
 def test_every_corpus_of_files_says_how_to_obtain_it_when_the_folder_is_missing() -> None:
-    for name in mer_zoo.list_corpora():
-        if CORPORA.get(name).needs_root:
-            with pytest.raises(CorpusError, match=r"(?s)does not exist.*Terms:"):
-                open_corpus(name, "/no/such/folder")
+    for name, _ in READ:
+        with pytest.raises(CorpusError, match=r"(?s)does not exist.*Terms:"):
+            open_corpus(name, "/no/such/folder")
+        if KINDS[name].needs_root:
             with pytest.raises(CorpusError, match=r"(?s)no folder was given.*Terms:"):
                 open_corpus(name)
 
@@ -348,11 +353,6 @@ def test_a_person_and_its_first_clip_draw_from_different_streams() -> None:
 
     seeds = {(0, 5, 0, part) for part in (synthetic_flow.LABEL, synthetic_flow.PERSON, synthetic_flow.MOTION)}
     assert len({float(np.random.default_rng(seed).random()) for seed in seeds}) == 3
-
-
-def test_every_action_unit_of_an_emotion_has_its_motion() -> None:
-    assert {unit for table in MIEX.values() for unit in table} <= set(BUMPS)
-    assert sum(NEGATIVE.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,21 @@
 """One contract for every protocol; folds against a naive re-implementation."""
 
 import dataclasses
+import functools
 import itertools
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import mer_zoo
+from mer_zoo import evaluation
 from mer_zoo.datasets import Corpus, open_corpus
 from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
 from mer_zoo.errors import InputError, UnknownNameError
-from mer_zoo.protocols import check_folds, leave_one_subject_out, register_protocol
+from mer_zoo.protocols import STAND_IN, check_folds, leave_one_subject_out, register_protocol
+from mer_zoo.synth.emotions import CLASS_SETS, class_names
 from mer_zoo.types import Counts, Fold, Sample
 
 every_protocol = pytest.mark.parametrize("name", mer_zoo.list_protocols())
@@ -102,6 +108,85 @@ def test_unknown_and_taken_names() -> None:
         register_protocol(dataclasses.replace(mer_zoo.get_protocol("megc2019")))
 
 
-def test_the_made_corpus_takes_part_in_its_protocol() -> None:
+# Corpora that are made
+
+
+def test_the_flow_that_is_made_takes_part_in_its_protocol_alone() -> None:
     samples = open_corpus("synthetic_flow").samples
     assert mer_zoo.get_protocol("synthetic-3").select(samples) == samples
+    for name in set(mer_zoo.list_protocols()) - {"synthetic-3"}:
+        assert not mer_zoo.get_protocol(name).select(samples)
+
+
+@every_protocol
+def test_rendered_faces_stand_in_where_their_labels_are_known(name: str) -> None:
+    protocol = mer_zoo.get_protocol(name)
+    faces = [made(STAND_IN, "1", str(i), emotion) for i, emotion in enumerate(protocol.emotions)]
+    assert protocol.select([*faces, made(STAND_IN, "1", "x", "boredom")]) == faces
+    assert {protocol.classes[protocol.target(s)] for s in faces} == set(protocol.classes)
+
+
+def faces(**options: Any) -> Corpus:
+    return open_corpus(STAND_IN, **{"subjects": 3, "clips_per_subject": 5, "size": 32, "frames": 8, **options})
+
+
+LABELLED = [
+    (name, classes)
+    for name in mer_zoo.list_protocols()
+    for classes in CLASS_SETS
+    if set(class_names(classes)) <= set(mer_zoo.get_protocol(name).emotions)
+]
+
+
+@pytest.mark.parametrize(("name", "classes"), LABELLED)
+def test_faces_feed_every_network_through_every_protocol(name: str, classes: Any) -> None:
+    assert {"megc2019", *(f"synthetic-{each}" for each in (3, 5, 7, "objective"))} <= {each for each, _ in LABELLED}
+    protocol, corpus = mer_zoo.get_protocol(name), faces(subjects=2, clips_per_subject=4, size=48, classes=classes)
+    for spec in {mer_zoo.input_spec(model) for model in mer_zoo.list_models()}:
+        data = mer_zoo.create_dataset(protocol, {STAND_IN: corpus}, spec)
+        assert len(data) == 8
+        spec.check(torch.stack([data[i][0] for i in range(8)]))
+        assert [data.classes[target] for target in data.targets] == [protocol.emotions[s.emotion] for s in data.samples]
+
+
+@pytest.mark.parametrize("name", [name for name in mer_zoo.list_protocols() if mer_zoo.get_protocol(name).made])
+def test_a_protocol_of_faces_opens_the_classes_that_it_needs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def few(corpus: str, root: None = None, **options: Any) -> Corpus:
+        assert (corpus, root) == (STAND_IN, None)
+        return faces(clips_per_subject=7, **options)
+
+    monkeypatch.setattr(evaluation, "open_corpus", few)
+    protocol = mer_zoo.get_protocol(name)
+    for roots in (None, {STAND_IN: None}):
+        data = mer_zoo.create_dataset(protocol, roots, mer_zoo.input_spec("ststnet"))
+        assert len(data) == 21
+        assert {data.classes[target] for target in data.targets} == set(protocol.classes)
+
+
+def test_a_run_on_faces_ends_in_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = functools.partial(open_corpus, subjects=3, clips_per_subject=5, size=32, frames=8)
+    monkeypatch.setattr(evaluation, "open_corpus", few)
+    table = mer_zoo.evaluate("ststnet", "synthetic-5", recipe=mer_zoo.Recipe(epochs=1))
+    assert list(table)[-5:] == [f"p_{name}" for name in ("happiness", "surprise", "disgust", "repression", "others")]
+    assert sorted(table["key"]) == [
+        f"synthetic/0-{subject:03d}/{clip:03d}" for subject in range(3) for clip in range(5)
+    ]
+    assert set(table["fold"]) == {f"synthetic/0-{subject:03d}" for subject in range(3)}
+    report = mer_zoo.report(table, mer_zoo.get_protocol("synthetic-5"))
+    assert report.matrix.sum(axis=1).tolist() == [3] * 5
+    assert "synthetic" in report.to_markdown()
+
+
+def test_faces_are_not_scored_beside_real_clips(flow_release: Path, persons: Corpus) -> None:
+    spec = mer_zoo.input_spec("ststnet")
+    for protocol, name, real in (
+        ("megc2019", "megc2019_flow", flow_release),
+        ("synthetic-3", "synthetic_flow", persons),
+    ):
+        roots: dict[str, Path | Corpus] = {name: real, STAND_IN: faces()}
+        with pytest.raises(
+            InputError, match=r"synthetic.* together; rendered .*training\.fit, and evaluate on the real"
+        ):
+            mer_zoo.evaluate("ststnet", protocol, roots)
+        alone = mer_zoo.create_dataset(protocol, {name: real}, spec)
+        assert len(mer_zoo.create_dataset(protocol, roots, spec)) == len(alone) + 15

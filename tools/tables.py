@@ -5,6 +5,7 @@ is 1 when a table is out of date.
 """
 
 import argparse
+import dataclasses
 import inspect
 import re
 import sys
@@ -15,6 +16,9 @@ import timm
 
 import mer_zoo
 from mer_zoo.datasets._base import CORPORA
+from mer_zoo.synth.emotions import COUNTS
+from mer_zoo.synth.emotions import TABLES as TABLES_OF_UNITS
+from mer_zoo.synth.settings import PRESETS, Settings, settings_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -52,7 +56,42 @@ def protocols() -> list[list[str]]:
     return rows
 
 
-TABLES: dict[str, Callable[[], list[list[str]]]] = {"models": models, "corpora": corpora, "protocols": protocols}
+def knobs() -> list[list[str]]:
+    """Every knob of the synthetic corpus in every preset."""
+    presets = {name: settings_of(name) for name in PRESETS}
+    rows = [["knob", *presets, "what it is"]]
+    for field in dataclasses.fields(Settings):
+        values = [_plain(getattr(settings, field.name)) for settings in presets.values()]
+        rows.append([f"`{field.name}`", *values, _attribute(Settings, field.name)])
+    return rows
+
+
+def emotions() -> list[list[str]]:
+    """Which action units make which emotion, by table."""
+    rows = [["emotion", *(f"`{name}`" for name in TABLES_OF_UNITS)]]
+    for emotion in COUNTS:
+        chances = [table[emotion] for table in TABLES_OF_UNITS.values()]
+        rows.append([emotion, *(", ".join(f"{unit}: {share:g}" for unit, share in units.items()) for units in chances)])
+    return rows
+
+
+TABLES: dict[str, Callable[[], list[list[str]]]] = {
+    "models": models,
+    "corpora": corpora,
+    "protocols": protocols,
+    "knobs": knobs,
+    "emotions": emotions,
+}
+
+
+def _plain(value: object) -> str:
+    return " to ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+
+
+def _attribute(kind: type, name: str) -> str:
+    """What a class's docstring says of an attribute."""
+    found = re.search(rf"^    {name}: (.*?)(?=^    \w+: |\Z|^\w)", inspect.getdoc(kind) or "", re.DOTALL | re.MULTILINE)
+    return " ".join(found[1].split()).replace("``", "`") if found else ""
 
 
 def _first_line(function: Callable[..., object]) -> str:

@@ -139,7 +139,7 @@ class Synthetic(Corpus):
         """One sample for each person and clip; frames are numbered from nought."""
         for subject in range(self.subjects):
             for clip in range(self.clips_per_subject):
-                coding = self.generator.script(subject, clip).coding
+                coding = self.generator.coding(subject, clip)
                 yield Sample(
                     corpus=self.name,
                     subject=self._subject_name(subject),

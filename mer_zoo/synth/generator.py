@@ -1,20 +1,22 @@
 """Clips by number: every draw comes from a generator seeded by (seed, subject, clip)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from mer_zoo.synth.emotions import class_names
-from mer_zoo.synth.motion import Habits, Script, write_script
+from mer_zoo.synth.motion import Coding, Habits, Script, write_script
 from mer_zoo.synth.person import Person, make_person
 from mer_zoo.synth.render import Sensor, film, flow_of
 from mer_zoo.synth.settings import Settings
+from mer_zoo.synth.units import Family
 
 VERSION = 1  # raise when a draw changes
-PERSON, HABITS, SCRIPT, SENSOR = range(4)  # the last part of a generator's seed
-PEOPLE = 4  # remembered at a time, since their maps are large
+# The last parts of a seed: who it is, how that person moves, what the label says, what happens, what the camera adds.
+PERSON, HABITS, LABEL, SCRIPT, SENSOR = (0,), (1, 1), (1,), (2,), (3,)
+PEOPLE = 2  # remembered at a time, since their maps are large
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,24 @@ class Generator:
         A subject's clips take the labels in turn, each subject starting one further.
         """
         true = self.labels[(subject + clip) % len(self.labels)]
-        rng = self._rng(subject, clip, HABITS)
+        rng = self._rng(subject, clip, LABEL)
         wrong = [name for name in self.labels if name != true]
         return true, str(rng.choice(wrong)) if rng.random() < self.settings.label_noise else true
 
     def script(self, subject: int, clip: int) -> Script:
         """What happens in a clip."""
         true, _ = self.label(subject, clip)
-        habits = Habits.draw(self._rng(subject, 0, HABITS, 1))
+        habits = Habits.draw(self._rng(subject, 0, HABITS))
         return write_script(self.settings, true, habits, self._rng(subject, clip, SCRIPT))
+
+    def coding(self, subject: int, clip: int) -> Coding:
+        """What the annotator writes down; where units are the labels, label noise puts another for the true one."""
+        true, written = self.label(subject, clip)
+        coding = self.script(subject, clip).coding
+        if self.settings.classes != "au" or true == written:
+            return coding
+        units = {written if code.lstrip("LR") == true else code for code in coding.units}
+        return replace(coding, units=tuple(sorted(units, key=lambda code: int(code.lstrip("LR")))))
 
     def clip(self, subject: int, clip: int) -> npt.NDArray[np.uint8]:
         """The frames, (T, S, S) grey levels."""
@@ -64,10 +75,10 @@ class Generator:
         """The true flow from the onset to every frame, (T, S, S, 2) pixels."""
         return flow_of(self.person(subject), self.script(subject, clip))
 
-    def _rng(self, *numbers: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, *numbers])
+    def _rng(self, subject: int, clip: int, part: tuple[int, ...]) -> np.random.Generator:
+        return np.random.default_rng([self.seed, subject, clip, *part])
 
 
 @lru_cache(maxsize=PEOPLE)
-def _person(seed: int, subject: int, size: int, family: str) -> Person:
-    return make_person(np.random.default_rng([seed, subject, 0, PERSON]), size, "head" if family == "head" else "field")
+def _person(seed: int, subject: int, size: int, family: Family) -> Person:
+    return make_person(np.random.default_rng([seed, subject, 0, *PERSON]), size, family)
