@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mer_zoo.datasets._base import CORPORA, Corpus
-from mer_zoo.errors import CorpusError
+from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.registry import import_modules
 
 __all__ = ["Corpus", "list_corpora", "open_corpus"]
@@ -28,6 +28,7 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
 
     Raises:
         UnknownNameError: If no corpus has this name.
+        InputError: If the corpus does not take such an option.
         CorpusError: If the folder is missing or holds something else; the message says how to ask for the data.
     """
     corpus = CORPORA.get(name)
@@ -36,6 +37,8 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
             return corpus(**options)
         if corpus.folder_form is None:
             raise CorpusError(f"{name} is made, not read; leave the folder out (got {root}).")
+        if options:
+            raise InputError(f"{name}: a folder is read as it was written; leave out {', '.join(options)}.")
         corpus = corpus.folder_form
     where = Path(root).expanduser() if root is not None else None
     if where is None or not where.exists():

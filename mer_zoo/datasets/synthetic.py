@@ -1,6 +1,7 @@
 """Synthetic micro-expressions: rendered faces driven by action units, made when they are asked for."""
 
 import csv
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -43,14 +44,16 @@ class SyntheticFolder(Corpus):
         if not sheet.is_file():
             raise CorpusError(f"{self._folder} holds no {SHEET}; expected a folder as written by `mer-zoo specimen`.")
         with sheet.open(newline="", encoding="utf-8") as text:
-            rows = csv.DictReader(text)
-            if tuple(rows.fieldnames or ()) != COLUMNS:
-                raise CorpusError(f"{sheet} has the columns {rows.fieldnames}; expected {', '.join(COLUMNS)}.")
-            for row in rows:
-                try:
-                    yield _from_row(row)
-                except (ValueError, TypeError, AttributeError) as error:
-                    raise CorpusError(f"{sheet}, line {rows.line_num}: {error}") from error
+            rows = csv.reader(text)
+            try:
+                header = next(rows, [])
+                if tuple(header) != COLUMNS:
+                    raise CorpusError(f"{sheet} has the columns {header}; expected {', '.join(COLUMNS)}.")
+                yield from (_from_row(row) for row in rows)
+            except (ValueError, csv.Error) as error:
+                if isinstance(error, CorpusError):
+                    raise
+                raise CorpusError(f"{sheet}, line {rows.line_num}: {error}") from error
 
     def frames(self, sample: Sample) -> list[Path]:
         """The pictures from onset to offset.
@@ -130,8 +133,8 @@ class Synthetic(Corpus):
         super().__init__(root)
         least = {"subjects": (subjects, 2), "clips_per_subject": (clips_per_subject, 1), "seed": (seed, 0)}
         for name, (value, low) in least.items():
-            if type(value) is not int or value < low:
-                raise InputError(f"synthetic: {name} is {value!r}; expected a whole number, {low} or more.")
+            if type(value) is not int or not low <= value < 2**32:
+                raise InputError(f"synthetic: {name} is {value!r}; expected a whole number, {low} to 2 ** 32 - 1.")
         self.subjects, self.clips_per_subject = subjects, clips_per_subject
         self.generator = Generator(settings_of(preset, **knobs), seed)
 
@@ -162,6 +165,8 @@ class Synthetic(Corpus):
 
     def flow(self, sample: Sample) -> npt.NDArray[np.float32]:
         """The true motion since the onset: (T, S, S, 2) pixels, u to the right and v downwards, by pixel of the onset.
+
+        Lids that blink have none: what lies between them moves with the eye, and the skin above them rests.
 
         Raises:
             CorpusError: If the sample is not of this corpus.
@@ -201,6 +206,7 @@ class Synthetic(Corpus):
 
     def write(self, folder: Path) -> None:
         """Write all clips as PNG files, and ``synthetic.csv`` last, so that half a corpus is none."""
+        (folder / SHEET).unlink(missing_ok=True)
         for sample in self.samples:
             pictures = folder / sample.subject / sample.clip
             pictures.mkdir(parents=True, exist_ok=True)
@@ -218,13 +224,16 @@ class Synthetic(Corpus):
         return f"{'' if settings.family == 'head' else settings.family}{self.generator.seed}-{subject:03d}"
 
     @cached_property
-    def _numbers(self) -> dict[str, tuple[int, int]]:
-        return {s.key: divmod(i, self.clips_per_subject) for i, s in enumerate(self.samples)}
+    def _numbers(self) -> dict[Sample, tuple[int, int]]:
+        return {sample: divmod(i, self.clips_per_subject) for i, sample in enumerate(self.samples)}
 
     def _numbers_of(self, sample: Sample) -> tuple[int, int]:
-        if sample.key not in self._numbers:
-            raise CorpusError(f"{sample.key} is not in this corpus; its keys look like {self.samples[0].key}.")
-        return self._numbers[sample.key]
+        if sample not in self._numbers:
+            raise CorpusError(
+                f"{sample.key}, {sample.emotion}, {'+'.join(sample.aus)}, is not in this corpus, which begins with "
+                f"{self.samples[0]}. Take samples of the corpus itself; other knobs make other clips."
+            )
+        return self._numbers[sample]
 
 
 def _to_row(sample: Sample) -> list[Any]:
@@ -232,17 +241,26 @@ def _to_row(sample: Sample) -> list[Any]:
     return [sample.subject, sample.clip, sample.emotion, *frames, sample.fps, "+".join(sample.aus)]
 
 
-def _from_row(row: dict[str, str]) -> Sample:
+def _from_row(row: list[str]) -> Sample:
+    if len(row) != len(COLUMNS):
+        raise InputError(f"{len(row)} cells; expected {len(COLUMNS)}: {', '.join(COLUMNS)}.")
+    subject, clip, emotion, onset, apex, offset, fps, units = row
+    if not re.fullmatch(r"[LR]?\d+(\+[LR]?\d+)*", units):
+        raise InputError(f"action units {units!r}; expected FACS codes such as 4+L12.")
+    if not int(onset) <= int(apex) <= int(offset):
+        raise InputError(f"apex {apex} lies outside of onset {onset} to offset {offset}.")
+    if {subject, clip} & {".", ".."}:
+        raise InputError(f"subject {subject!r}, clip {clip!r}; expected names of folders.")
     return Sample(
         corpus=SyntheticFolder.name,
-        subject=row["subject"],
-        clip=row["clip"],
-        emotion=row["emotion"],
-        onset=int(row["onset"]),
-        apex=int(row["apex"]),
-        offset=int(row["offset"]),
-        fps=float(row["fps"]),
-        aus=tuple(row["action_units"].split("+")),
+        subject=subject,
+        clip=clip,
+        emotion=emotion,
+        onset=int(onset),
+        apex=int(apex),
+        offset=int(offset),
+        fps=float(fps),
+        aus=tuple(units.split("+")),
     )
 
 

@@ -114,5 +114,5 @@ def draw_units(classes: ClassSet, table: Table, label: str, rng: np.random.Gener
     units = {unit for unit, chance in chances.items() if rng.random() < chance}
     units = units or {int(rng.choice(list(chances), p=weights / weights.sum()))}
     if rng.random() < STRAY:
-        units.add(int(rng.choice(AUS)))
+        units.add(int(rng.choice([unit for unit in AUS if unit not in units])))
     return frozenset(units)

@@ -52,7 +52,8 @@ class Sensor:
 def flow_of(person: Person, script: Script) -> Floats:
     """True motion of every pixel of the onset since the onset: (T, S, S, 2), u to the right, v downwards, pixels.
 
-    Skin moves with the face, what shows between the lids with the eye, and the backdrop rests.
+    Skin moves with the face, what shows between the lids with the eye, and the backdrop rests. A lid that closes is the
+    moving edge of an opening; the skin above it counts as at rest, and what it covers keeps the motion of the eye.
     """
     flow = _skin_flow(person, script)
     for i, name in enumerate(("eye_left", "eye_right")):
