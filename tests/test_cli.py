@@ -218,7 +218,7 @@ def test_colours_of_flow() -> None:
         ("synth sheet faces.png --size 31", "size 31; expected a whole number 32 to 512"),
         ("synth sheet faces.png --persons 0", "A sheet of 0 persons; expected 1 to 100"),
         ("synth sheet faces.png --persons 101", "A sheet of 101 persons; expected 1 to 100"),
-        ("synth sheet faces.png --seed -1", "seed is -1; expected a whole number, 0 or more"),
+        ("synth sheet faces.png --seed -1", r"seed is -1; expected a whole number, 0 to 2 \*\* 32 - 1\."),
         ("synth sheet faces.png --preset medium", "preset 'medium'; expected one of easy, default, hard"),
         ("synth sheet faces.png --family foot", "family 'foot'; expected one of head, field"),
     ],
