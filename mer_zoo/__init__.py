@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mer_zoo.models import create_model, input_spec, list_models
 
 if TYPE_CHECKING:
-    from mer_zoo import metrics, preprocessing, training
+    from mer_zoo import metrics, preprocessing, synth, training
     from mer_zoo.datasets import list_corpora, open_corpus
     from mer_zoo.evaluation import create_dataset, evaluate
     from mer_zoo.hub import save_pretrained
@@ -56,6 +56,7 @@ __all__ = [
     "preprocessing",
     "report",
     "save_pretrained",
+    "synth",
     "training",
 ]
 

@@ -114,7 +114,10 @@ def evaluate(
     _check_arguments(recipe, selection, jobs, device)
     make = _factory(build, protocol)
     model = _fresh(make, recipe.seed)
-    data = create_dataset(protocol, roots, _spec(model, protocol, roots), cache=cache)
+    corpora = _open(protocol, roots)
+    _check_stand_in(protocol, corpora)
+    opened: dict[str, Corpus] = {f"{number}": corpus for number, corpus in enumerate(corpora)}
+    data = create_dataset(protocol, opened, _spec(model, corpora), cache=cache)
     _check_classes(data, protocol)
     folds = protocol.folds(data.samples)
     check_folds(folds, data.samples)
@@ -268,12 +271,12 @@ def _describe(build: Build, model: nn.Module, data: ClipDataset) -> dict[str, An
     }
 
 
-def _spec(model: nn.Module, protocol: Protocol, roots: Roots | None) -> InputSpec:
+def _spec(model: nn.Module, corpora: Sequence[Corpus]) -> InputSpec:
     """What the model says that it eats, or the corpus as it is."""
     spec = spec_of(model)
     if spec is not None:
         return spec
-    for corpus in _open(protocol, roots):
+    for corpus in corpora:
         if corpus.native_spec is not None:
             return corpus.native_spec
     raise InputError(
@@ -327,13 +330,16 @@ def _check_samples(protocol: Protocol, samples: list[Sample], persons: Sequence[
         raise InputError(f"Two corpora hold the same {len(twice)} clips: {twice[:3]}; pass one of them.")
 
 
-def _check_classes(data: ClipDataset, protocol: Protocol) -> None:
-    corpora = {s.corpus for s in data.samples}
-    if STAND_IN in corpora and len(corpora) > 1:
+def _check_stand_in(protocol: Protocol, corpora: Sequence[Corpus]) -> None:
+    found = {s.corpus for corpus in corpora for s in protocol.select(corpus.samples)}
+    if STAND_IN in found - set(protocol.counts) and len(found) > 1:
         raise InputError(
-            f"{protocol.name}: clips of {', '.join(sorted(corpora))} together; rendered persons would be scored as "
-            "if they were real. Learn from them first, by mer_zoo.training.fit, and evaluate on the real ones alone."
+            f"{protocol.name}: clips of {', '.join(sorted(found))} together; rendered persons would be scored as if "
+            "they were real. Learn from them first, by mer_zoo.training.fit, and evaluate on the real ones alone."
         )
+
+
+def _check_classes(data: ClipDataset, protocol: Protocol) -> None:
     missing = [name for i, name in enumerate(protocol.classes) if i not in data.targets]
     if missing:
         raise InputError(

@@ -105,6 +105,8 @@ class Protocol:
     def deviations(self, found: Mapping[str, Counts]) -> list[str]:
         """Where what was found, by corpus and class, differs from what the publication counts: one sentence each."""
         notes = []
+        if STAND_IN in found and STAND_IN not in self.counts:
+            notes.append("rendered persons stand in for the corpora of this protocol; the score is not one of theirs.")
         for corpus, expected in self.counts.items():
             if corpus not in found and expected.clips:
                 notes.append(f"{corpus} is missing: {expected.clips} clips of {expected.subjects} persons.")

@@ -1,5 +1,6 @@
 """Corpora by name. Importing this package registers every file in it."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,26 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
         CorpusError: If the folder is missing or holds something else; the message says how to ask for the data.
     """
     corpus = CORPORA.get(name)
-    if not corpus.needs_root:
-        if root is None:
-            return corpus(**options)
+    if root is not None and not corpus.needs_root:
         if corpus.folder_form is None:
             raise CorpusError(f"{name} is made, not read; leave the folder out (got {root}).")
-        if options:
-            raise InputError(f"{name}: a folder is read as it was written; leave out {', '.join(options)}.")
-        corpus = corpus.folder_form
+        name, corpus = f"{name}, read from a folder,", corpus.folder_form
+    _check_options(name, corpus, options)
+    if root is None and not corpus.needs_root:
+        return corpus(**options)
     where = Path(root).expanduser() if root is not None else None
     if where is None or not where.exists():
         found = "no folder was given" if where is None else f"{where} does not exist"
         raise CorpusError(f"{name}: {found}.\n{corpus._how_to_obtain()}")
     return corpus(where, **options)
+
+
+def _check_options(name: str, corpus: type[Corpus], options: dict[str, Any]) -> None:
+    """Refuse options that the corpus does not take; one with ``**knobs`` checks them itself."""
+    parameters = inspect.signature(corpus).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    unknown = [option for option in options if option not in parameters]
+    if unknown:
+        known = [parameter for parameter in parameters if parameter != "root"]
+        raise InputError(f"{name} takes no option {', '.join(unknown)}; it takes {', '.join(known) or 'none'}.")

@@ -15,7 +15,7 @@ from mer_zoo.datasets._base import Corpus, Image, register_corpus
 from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.synth.emotions import unit_numbers
 from mer_zoo.synth.generator import VERSION, Generator
-from mer_zoo.synth.settings import settings_of
+from mer_zoo.synth.settings import is_whole, settings_of
 from mer_zoo.synth.units import AUS, SIDES
 from mer_zoo.types import Sample
 
@@ -23,16 +23,28 @@ SHEET = "synthetic.csv"
 COLUMNS = ("subject", "clip", "emotion", "onset", "apex", "offset", "fps", "action_units")
 
 
-class SyntheticFolder(Corpus):
-    """A synthetic corpus that was written to a folder: ``synthetic.csv`` and ``<subject>/<clip>/<frame>.png``."""
+class _Faces(Corpus):
+    """What a synthetic corpus is, made or read from a folder."""
 
     name, title = "synthetic", "Synthetic micro-expressions: rendered faces driven by action units"
     homepage, terms = "made by this library", "none: no person and no data set is in it"
+    unit_names = tuple(f"{side}{unit}" for unit in AUS for side in SIDES)
 
     @classmethod
     def write_specimen(cls, folder: Path) -> None:
         """Write three made-up persons with six clips each."""
-        Synthetic.write_specimen(folder)
+        Synthetic(subjects=3, clips_per_subject=6).write(folder)
+
+    def multi_hot(self, sample: Sample) -> npt.NDArray[np.float32]:
+        """Which of the 17 action units are coded, (17,) of 0 and 1, in the order 1, 2, 4, 5, 6, 7, 9, …, 26."""
+        return np.isin(AUS, list(unit_numbers(sample.aus))).astype(np.float32)
+
+
+class SyntheticFolder(_Faces):
+    """A synthetic corpus that was written to a folder: ``synthetic.csv`` and ``<subject>/<clip>/<frame>.png``.
+
+    True flow and strengths are not written; the corpus that made the clips has them.
+    """
 
     def read(self) -> Iterator[Sample]:
         """One sample for each row of the sheet.
@@ -97,7 +109,7 @@ class SyntheticFolder(Corpus):
 
 
 @register_corpus
-class Synthetic(Corpus):
+class Synthetic(_Faces):
     """Clips of rendered faces that do not exist, as many as you like.
 
     A clip depends on the knobs and on (seed, subject, clip) alone: it is the same in every set and in every process.
@@ -115,11 +127,8 @@ class Synthetic(Corpus):
         InputError: If a number, the preset or a knob is not allowed.
     """
 
-    name, title = SyntheticFolder.name, SyntheticFolder.title
-    homepage, terms = SyntheticFolder.homepage, SyntheticFolder.terms
     needs_root = False
     folder_form = SyntheticFolder
-    unit_names = tuple(f"{side}{unit}" for unit in AUS for side in SIDES)
 
     def __init__(
         self,
@@ -133,9 +142,9 @@ class Synthetic(Corpus):
         super().__init__(root)
         least = {"subjects": (subjects, 2), "clips_per_subject": (clips_per_subject, 1), "seed": (seed, 0)}
         for name, (value, low) in least.items():
-            if type(value) is not int or not low <= value < 2**32:
+            if not is_whole(value) or not low <= value < 2**32:
                 raise InputError(f"synthetic: {name} is {value!r}; expected a whole number, {low} to 2 ** 32 - 1.")
-        self.subjects, self.clips_per_subject = subjects, clips_per_subject
+        self.subjects, self.clips_per_subject, seed = int(subjects), int(clips_per_subject), int(seed)
         self.generator = Generator(settings_of(preset, **knobs), seed)
 
     def read(self) -> Iterator[Sample]:
@@ -174,7 +183,7 @@ class Synthetic(Corpus):
         return self.generator.flow(*self._numbers_of(sample))
 
     def action_units(self, sample: Sample) -> npt.NDArray[np.float32]:
-        """Strength of every action unit at the apex, (34,), 0 to 1, in the order of ``unit_names``.
+        """Greatest strength of every action unit, at or near the apex: (34,), 0 to 1, in the order of ``unit_names``.
 
         Faint ones that no annotator would code are in it, too.
 
@@ -182,10 +191,6 @@ class Synthetic(Corpus):
             CorpusError: If the sample is not of this corpus.
         """
         return self.generator.script(*self._numbers_of(sample)).peaks.reshape(-1)
-
-    def multi_hot(self, sample: Sample) -> npt.NDArray[np.float32]:
-        """Which of the 17 action units are coded, (17,) of 0 and 1, in the order 1, 2, 4, 5, 6, 7, 9, …, 26."""
-        return np.isin(AUS, list(unit_numbers(sample.aus))).astype(np.float32)
 
     def frames(self, sample: Sample) -> list[Path]:
         """There are none before they are written.
@@ -199,13 +204,9 @@ class Synthetic(Corpus):
         """The version of the generator and its knobs; the key says the rest."""
         return f"synthetic {VERSION} {self.generator.settings}"
 
-    @classmethod
-    def write_specimen(cls, folder: Path) -> None:
-        """Write three made-up persons with six clips each."""
-        cls(subjects=3, clips_per_subject=6).write(folder)
-
-    def write(self, folder: Path) -> None:
+    def write(self, folder: str | Path) -> None:
         """Write all clips as PNG files, and ``synthetic.csv`` last, so that half a corpus is none."""
+        folder = Path(folder).expanduser()
         (folder / SHEET).unlink(missing_ok=True)
         for sample in self.samples:
             pictures = folder / sample.subject / sample.clip
@@ -228,6 +229,8 @@ class Synthetic(Corpus):
         return {sample: divmod(i, self.clips_per_subject) for i, sample in enumerate(self.samples)}
 
     def _numbers_of(self, sample: Sample) -> tuple[int, int]:
+        if not isinstance(sample, Sample):
+            raise InputError(f"sample is {sample!r}; expected one of corpus.samples.")
         if sample not in self._numbers:
             raise CorpusError(
                 f"{sample.key}, {sample.emotion}, {'+'.join(sample.aus)}, is not in this corpus, which begins with "

@@ -2,16 +2,20 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from mer_zoo.datasets._base import Corpus
-from mer_zoo.preprocessing.cook import cook
+from mer_zoo.preprocessing.cook import VERSION, cook
 from mer_zoo.types import InputSpec, Sample
+
+logger = logging.getLogger("mer_zoo")
 
 
 def cook_all(
@@ -47,13 +51,27 @@ def _load(file: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32] | None:
 
 
 def _cook(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec) -> npt.NDArray[np.float32]:
+    given = corpus.native_spec.flow_method if corpus.native_spec else None
+    if given and spec.kind == "flow" and spec.flow_method != given:
+        logger.warning(
+            "%s holds flow by %s; this network was made for flow by %s.", corpus.name, given, spec.flow_method
+        )
     inputs = np.empty((len(samples), *spec.shape), np.float32)
     for i, sample in enumerate(samples):
         inputs[i] = cook(corpus, sample, spec)
     return inputs
 
 
+def _cooks(corpus: Corpus) -> list[str]:
+    """What cooks raw frames: our version of it and the libraries', whose flow and resizing differ between releases."""
+    if corpus.native_spec is not None:
+        return []
+    import cv2
+
+    return [f"cook {VERSION}", f"cv2 {cv2.getVersionString()}", f"scikit-image {version('scikit-image')}"]
+
+
 def _digest(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec) -> str:
-    parts = [json.dumps(spec.to_dict(), sort_keys=True)]
+    parts = [json.dumps(spec.to_dict(), sort_keys=True), *_cooks(corpus)]
     parts += [f"{sample.key} {corpus.fingerprint(sample)}" for sample in samples]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -14,6 +14,8 @@ from mer_zoo.preprocessing.flow import grey, optical_flow, strain
 from mer_zoo.preprocessing.temporal import resample
 from mer_zoo.types import FLOW_CHANNELS, FRAME_CHANNELS, InputSpec, Sample
 
+VERSION = 1  # raise when raw frames are cooked otherwise, so that caches are made anew
+
 Array = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]
 
@@ -69,7 +71,7 @@ def cook_flow(onset: Frames, apex: Frames, spec: InputSpec) -> Array:
     Raises:
         InputError: If there is no flow between these frames, as ``optical_flow`` says.
     """
-    flow = optical_flow(onset, apex, spec.flow_method or "dis")
+    flow = optical_flow(onset, apex, str(spec.flow_method))
     pixels = spec.size / len(flow)
     fields = {"u": flow[..., 0] * pixels, "v": flow[..., 1] * pixels, "strain": strain(flow)}
     values = np.stack([_resize(fields[name], spec.size) for name in spec.channels])

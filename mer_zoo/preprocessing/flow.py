@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mer_zoo.errors import InputError
-from mer_zoo.types import FLOW_METHODS
 
 Field = npt.NDArray[np.float32]
 
@@ -41,7 +40,7 @@ def optical_flow(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], me
     if method == "raft":
         raise InputError(f"raft needs torchvision's weights and is not offered yet; take one of {list(estimators)}.")
     if method not in estimators:
-        raise InputError(f"No optical flow is named {method!r}; expected one of {FLOW_METHODS}.")
+        raise InputError(f"No optical flow is named {method!r}; expected one of {list(estimators)}.")
     _check_pictures(first, second)
     return estimators[method](_grey_picture(first), _grey_picture(second))
 

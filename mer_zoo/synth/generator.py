@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from numbers import Integral
 
 import numpy as np
 import numpy.typing as npt
 
+from mer_zoo.errors import InputError
 from mer_zoo.synth.emotions import class_names
 from mer_zoo.synth.motion import Coding, Habits, Script, write_script
 from mer_zoo.synth.person import Person, make_person
 from mer_zoo.synth.render import Sensor, film, flow_of
 from mer_zoo.synth.settings import Settings
-from mer_zoo.synth.units import Family
+from mer_zoo.synth.units import FAMILIES, Family
 
 VERSION = 1  # raise when a draw changes
 # The last parts of a seed: who it is, how that person moves, what the label says, what happens, what the camera adds.
@@ -26,10 +28,17 @@ class Generator:
     Attributes:
         settings: The knobs.
         seed: Other seeds are other persons.
+
+    Raises:
+        InputError: If the seed is not a whole number, 0 to 2 ** 32 - 1.
     """
 
     settings: Settings
     seed: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**32:
+            raise InputError(f"synthetic: seed is {self.seed!r}; expected a whole number, 0 to 2 ** 32 - 1.")
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -62,8 +71,8 @@ class Generator:
         coding = self.script(subject, clip).coding
         if self.settings.classes != "au" or true == written:
             return coding
-        units = {written if code.lstrip("LR") == true else code for code in coding.units}
-        return replace(coding, units=tuple(sorted(units, key=lambda code: int(code.lstrip("LR")))))
+        kept = [code for code in coding.units if code.lstrip("LR") not in (true, written)]
+        return replace(coding, units=tuple(sorted([*kept, written], key=lambda code: int(code.lstrip("LR")))))
 
     def clip(self, subject: int, clip: int) -> npt.NDArray[np.uint8]:
         """The frames, (T, S, S) grey levels."""
@@ -76,9 +85,15 @@ class Generator:
         return flow_of(self.person(subject), self.script(subject, clip))
 
     def _rng(self, subject: int, clip: int, part: tuple[int, ...]) -> np.random.Generator:
-        return np.random.default_rng([self.seed, subject, clip, *part])
+        return np.random.default_rng(_seed(self.seed, subject, clip, part, self.settings.family))
 
 
 @lru_cache(maxsize=PEOPLE)
 def _person(seed: int, subject: int, size: int, family: Family) -> Person:
-    return make_person(np.random.default_rng([seed, subject, 0, *PERSON]), size, family)
+    return make_person(np.random.default_rng(_seed(seed, subject, 0, PERSON, family)), size, family)
+
+
+def _seed(seed: int, subject: int, clip: int, part: tuple[int, ...], family: Family) -> list[int]:
+    """Families share nobody: person 3 of one is not person 3 of the other."""
+    first, *rest = part
+    return [seed, subject, clip, first + 10 * FAMILIES.index(family), *rest]

@@ -60,9 +60,11 @@ def load_head(file: Path = FILE) -> Head:
             "or make the file with tools/synthetic_head.py."
         )
     with np.load(file, allow_pickle=False) as saved:
-        shapes = saved["shapes"].astype(np.float32) * np.float32(STEP)
+        shapes, vertices = saved["shapes"].astype(np.float32) * np.float32(STEP), saved["vertices"]
+        for array in (shapes, vertices):
+            array.setflags(write=False)
         return Head(
-            vertices=saved["vertices"],
+            vertices=vertices,
             triangles=saved["triangles"].astype(np.int64),
             shapes=dict(zip(saved["shape_names"].tolist(), shapes, strict=True)),
             rims={name: saved[name].astype(np.int64) for name in saved.files if name.endswith(("_upper", "_lower"))},

@@ -20,6 +20,9 @@ DURATION, SPREAD = 0.33, 0.35  # seconds, and standard deviation of its logarith
 SHORTEST, LONGEST = 0.18, 0.6
 APEX = 0.35, 0.70  # of the clip
 FAINT = 0.4  # a side weaker than this share of the other is not coded
+# Units that often move a little, though nobody codes them, when one of the others does: mouth and eyes go together.
+MOUTH, EYES = frozenset({10, 12, 14, 15, 17, 20}), frozenset({1, 2, 4, 9})
+COMPANIONS = {6: MOUTH, 7: MOUTH | EYES, 5: frozenset({1, 2}), 14: frozenset({6, 7}), 24: frozenset({4, 9}), 25: MOUTH}
 PLACE = {name: i for i, name in enumerate(MOTIONS)}
 
 
@@ -88,9 +91,11 @@ def _peaks(units: frozenset[int], settings: Settings, habits: Habits, rng: np.ra
     """Strengths at the apex: coded units strong, some others faint, as muscles seldom work alone."""
     low, high = settings.amplitude
     main = np.clip(rng.uniform(low, high) * habits.strength, low, high)
+    moving = {unit for unit, others in COMPANIONS.items() if units & others}
+    chances = [0.6 if unit in moving else 0.15 for unit in AUS]
     peaks = np.zeros((len(AUS), 2), np.float32)
     for i, unit in enumerate(AUS):
-        share = rng.uniform(0.7, 1.0) if unit in units else rng.uniform(0.05, 0.25) * (rng.random() < 0.15)
+        share = rng.uniform(0.7, 1.0) if unit in units else rng.uniform(0.05, 0.25) * (rng.random() < chances[i])
         lean = float(np.clip(habits.lean[i] + rng.normal(0, 0.12), -0.9, 0.9))
         one_sided = 0.9 * rng.choice((-1, 1)) if rng.random() < (0.2 if unit in (12, 14) else 0.04) else 0.0
         lean = float(np.clip(lean + one_sided, -1, 1))

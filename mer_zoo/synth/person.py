@@ -131,48 +131,101 @@ class Person:
     eye_motions: Floats
 
 
+@dataclass(frozen=True)
+class View:
+    """The mesh of a person before the camera: N vertices, C motions.
+
+    Attributes:
+        points: (N, 3) decimetres, as the camera sees them, around the middle between the eyes.
+        pixels: (N, 2) where they fall on the picture, and ``flows`` (N, C, 2) how far motions move them there.
+        rims: Upper and lower rim of each opening.
+        size: Height and width of the picture in pixels.
+    """
+
+    points: Floats
+    pixels: Floats
+    flows: Floats
+    rims: dict[str, tuple[Rim, Rim]]
+    size: int
+
+    def seen(self, factor: int) -> tuple[Visible, npt.NDArray[np.bool_]]:
+        """What a picture ``factor`` times as large shows, and its pixels within an opening."""
+        triangles, size = load_head().triangles, factor * self.size
+        visible = rasterise(self.pixels * factor, self.points[:, 2], triangles, size)
+        hole = np.zeros((size, size), np.uint8)
+        for upper, lower in self.rims.values():
+            outline = np.concatenate([upper.places, lower.places[::-1]]) * factor - 0.5
+            cv2.fillPoly(hole, [np.rint(outline * 16).astype(np.int32)], 1, shift=4)
+        return visible, hole.astype(bool)
+
+
 def make_person(rng: np.random.Generator, size: int, family: Family = "head") -> Person:
-    """Draw a person and everything that does not depend on the clip.
+    """Draw a person and everything that does not depend on the clip; its arrays cannot be changed.
 
     Args:
         rng: The person's own generator.
         size: Height and width of the pictures in pixels.
         family: ``head`` or ``field``: how action units move the face; faces of ``field`` vary more widely, too.
     """
-    head, variety = load_head(), 1.0 if family == "head" else 1.5
+    variety = 1.0 if family == "head" else 1.5
     traits = Traits.draw(rng)
-    face = face_of(head, traits, rng, 0.17 * variety)
+    face = face_of(load_head(), traits, rng, 0.17 * variety)
     look = Look.draw(traits, rng, variety)
     camera = Camera.draw(size, float(np.linalg.norm(face[-2] - face[-1])), look.skin, rng)
-    points = camera.turned(face - face[-2:].mean(axis=0))
-    motions = _with_turns(camera.turned(displacements(family)), points)
-    flows = camera.project_motion(points[:, None], motions)
-    pixels = camera.project(points)
-    rims = {name: _rims(head, name, pixels, flows) for name in OPENINGS}
-    seen = rasterise(pixels, points[:, 2], head.triangles, size)
-    hole, soft = _holes(rims, size, 1), LID_BLUR * camera.scale
-    filled = _nearest(seen.mask & ~hole)
-    normals = vertex_normals(points, head.triangles)
-    turned = _with_turns(camera.turned(turns(family)), normals)
-    turned[:, -2:] = 0  # shifts turn nothing
-    skin = flows.copy()
-    skin[:, SKIN : len(CHANNELS)] = 0
-    albedo, mask = _surface(head, look, camera, (pixels, points[:, 2], rims, size), rng)
-    irises = points[-2:] + np.array((0, 0, EYE_RADIUS), np.float32)
+    view = _view(camera, face, family, size)
+    albedo, mask = _surface(view, look, camera, rng)
+    irises = view.points[-2:] + np.array((0, 0, EYE_RADIUS), np.float32)
+    maps = {"albedo": albedo, "mask": mask, **_skin(view, camera, family)}
+    for array in maps.values():
+        array.setflags(write=False)
     return Person(
         size=size,
         look=look,
         camera=camera,
-        albedo=albedo,
-        mask=mask,
-        normals=_smoothed(_maps(seen, filled, normals), hole, soft),
-        turns=_stacked(seen, filled, turned),
-        flows=_stacked(seen, filled, skin),
-        shade=_smoothed(_occlusion(_maps(seen, filled, points[:, 2:])[..., 0], camera.scale), hole, soft),
-        rims=rims,
+        **maps,
+        rims=view.rims,
         eyes=camera.project(irises),
         eye_motions=_eye_motions(camera, irises),
     )
+
+
+def _view(camera: Camera, face: Floats, family: Family, size: int) -> View:
+    points = camera.turned(face - face[-2:].mean(axis=0))
+    motions = _with_turns(camera.turned(displacements(family)), points)
+    flows, pixels = camera.project_motion(points[:, None], motions), camera.project(points)
+    rims = {name: _rims(load_head(), name, pixels, flows) for name in OPENINGS}
+    return View(points, pixels, flows, rims, size)
+
+
+def _skin(view: View, camera: Camera, family: Family) -> dict[str, Floats]:
+    """Maps of normals, of how motions turn and move the skin, and of the light that folds leave."""
+    seen, hole = view.seen(1)
+    filled, blend = _nearest(seen.mask & ~hole), LID_BLUR * camera.scale
+    normals = vertex_normals(view.points, load_head().triangles)
+    turned = _with_turns(camera.turned(turns(family)), normals)
+    turned[:, -2:] = 0  # shifts turn nothing
+    moved = view.flows.copy()
+    moved[:, SKIN : len(CHANNELS)] = 0
+    depth = _maps(seen, filled, view.points[:, 2:])[..., 0]
+    return {
+        "normals": _smoothed(_maps(seen, filled, normals), hole, blend),
+        "turns": _stacked(seen, filled, turned),
+        "flows": _stacked(seen, filled, moved),
+        "shade": _smoothed(_occlusion(depth, camera.scale), hole, blend),
+    }
+
+
+def _surface(view: View, look: Look, camera: Camera, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Albedo and mask at twice the picture's size."""
+    seen, hole = view.seen(FINE)
+    canvas, skin = paint(look, FINE * camera.scale * camera.stretch, rng)
+    filled = _nearest(seen.mask & ~hole)
+    places = _maps(seen, filled, load_head().vertices[:, :2])
+    column, row = canvas.where((places[..., 0], places[..., 1]))
+    albedo = cv2.remap(skin, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    mask = cv2.GaussianBlur(seen.mask.astype(np.float32), (0, 0), 0.8)
+    blended = _smoothed(np.asarray(albedo, np.float32), hole, LID_BLUR * camera.scale * FINE)
+    return blended, np.asarray(mask, np.float32)
 
 
 def _with_turns(motions: Floats, points: Floats) -> Floats:
@@ -191,15 +244,6 @@ def _eye_motions(camera: Camera, irises: Floats) -> Floats:
 def _rims(head: Head, name: str, pixels: Floats, flows: Floats) -> tuple[Rim, Rim]:
     upper, lower = (head.rims[f"{name}_{part}"] for part in ("upper", "lower"))
     return Rim(pixels[upper], flows[upper].transpose(1, 0, 2)), Rim(pixels[lower], flows[lower].transpose(1, 0, 2))
-
-
-def _holes(rims: dict[str, tuple[Rim, Rim]], size: int, factor: int) -> npt.NDArray[np.bool_]:
-    """Pixels within an opening, where the mesh shows what lies behind: (size, size)."""
-    hole = np.zeros((size, size), np.uint8)
-    for upper, lower in rims.values():
-        outline = np.concatenate([upper.places, lower.places[::-1]]) * factor - 0.5
-        cv2.fillPoly(hole, [np.rint(outline * 16).astype(np.int32)], 1, shift=4)
-    return hole.astype(bool)
 
 
 def _nearest(valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -237,23 +281,3 @@ def _occlusion(depth: Floats, scale: float) -> Floats:
         hollow = cv2.GaussianBlur(depth, (0, 0), max(reach * scale, 0.6)) - depth
         shade *= 1 - np.clip(strength * hollow, 0, 0.6)
     return np.asarray(shade, np.float32)
-
-
-def _surface(
-    head: Head,
-    look: Look,
-    camera: Camera,
-    view: tuple[Floats, Floats, dict[str, tuple[Rim, Rim]], int],
-    rng: np.random.Generator,
-) -> tuple[Floats, Floats]:
-    """Albedo and mask at twice the picture's size."""
-    pixels, depth, rims, size = view
-    seen = rasterise(pixels * FINE, depth, head.triangles, FINE * size)
-    canvas, skin = paint(look, FINE * camera.scale * camera.stretch, rng)
-    hole = _holes(rims, FINE * size, FINE)
-    filled = _nearest(seen.mask & ~hole)
-    places = _maps(seen, filled, head.vertices[:, :2])
-    column, row = canvas.where((places[..., 0], places[..., 1]))
-    albedo = cv2.remap(skin, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    mask = cv2.GaussianBlur(seen.mask.astype(np.float32), (0, 0), 0.8)
-    return _smoothed(np.asarray(albedo, np.float32), hole, LID_BLUR * camera.scale * FINE), np.asarray(mask, np.float32)

@@ -166,7 +166,9 @@ def _lay_openings(fine: Floats, person: Person, script: Script, gain: float) -> 
             under += (MOUTH * gain * 0.5 - under) * open_ * 0.9
             continue
         side = 0 if name == "eye_left" else 1
-        ball = _eyeball(person, irises[:, side], (upper, column, row)) * gain
+        below = row - _heights(upper, column)
+        ball = _eyeball(person, column - irises[:, side, 0, None, None], row - irises[:, side, 1, None, None], below)
+        ball = ball * gain
         under += (ball - under) * open_
         for rim, strength in ((upper, 1.0), (lower, 0.35)):
             under *= 1 - strength * person.look.lashes * _lashes(rim, column, row, LASH * scale)
@@ -202,22 +204,25 @@ def _opening(upper: Floats, lower: Floats, column: Floats, row: Floats) -> Float
     return np.asarray(below * np.clip(_heights(lower, column) - row + 0.5, 0, 1) * between, np.float32)
 
 
-def _eyeball(person: Person, centres: Floats, view: tuple[Floats, Floats, Floats]) -> Floats:
-    """Light from sclera, iris, pupil and glint: (T, H, W), before the exposure."""
-    upper, column, row = view
-    scale = person.camera.scale * FINE
-    lamp = person.camera.light
-    x, y = column - centres[:, 0, None, None], row - centres[:, 1, None, None]
-    x, y = x / (scale * person.camera.stretch), y / scale
+def _eyeball(person: Person, x: Floats, y: Floats, below: Floats) -> Floats:
+    """Light from sclera, iris, pupil and glint, before the exposure: (T, H, W).
+
+    Args:
+        person: Whose eye.
+        x: Pixels to the right of the iris's centre, (T, H, W) or what broadcasts to it.
+        y: Pixels below it.
+        below: Pixels below the upper lid, which throws a shadow.
+    """
+    camera, scale = person.camera, person.camera.scale * FINE
+    x, y = x / (scale * camera.stretch), y / scale
     away = np.hypot(x, y)
-    light = person.camera.ambient * 0.9 + (1 - person.camera.ambient) * max(float(lamp[2]), 0.2)
     white = SCLERA * (1 - 0.5 * np.clip(away / BALL, 0, 1) ** 2)
     ring = person.look.iris * (1 - 0.35 * _disc(np.abs(away - IRIS), 0.008, scale))
     ball = white + (ring - white) * _disc(away, IRIS, scale)
     ball += (0.02 - ball) * _disc(away, PUPIL, scale)
-    shadow = 1 - 0.5 * np.exp(-np.maximum(row - _heights(upper, column), 0) / (0.025 * scale))
-    glint = _disc(np.hypot(x - 0.03 * lamp[0], y + 0.03 * lamp[1]), 0.011, scale)
-    lit = ball * light * shadow
+    light = camera.ambient * 0.9 + (1 - camera.ambient) * max(float(camera.light[2]), 0.2)
+    lit = ball * light * (1 - 0.5 * np.exp(-np.maximum(below, 0) / (0.025 * scale)))
+    glint = _disc(np.hypot(x - 0.03 * camera.light[0], y + 0.03 * camera.light[1]), 0.011, scale)
     return np.asarray(lit + (0.9 - lit) * glint * 0.8, np.float32)
 
 

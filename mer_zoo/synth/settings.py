@@ -3,7 +3,10 @@
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 from mer_zoo.errors import InputError
 from mer_zoo.synth.emotions import CLASS_SETS, TABLES, ClassSet, Table
@@ -25,7 +28,8 @@ class Settings:
         fps: Frames a second; None draws a duration for each clip as real ones last, and so its own rate.
         amplitude: Least and greatest strength of a clip's motion as a share of the units' full shapes, within 0 to 1;
             each coded unit has 0.7 to 1 of it.
-        noise: Least and greatest standard deviation of the sensor's noise, in grey levels.
+        noise: Least and greatest standard deviation of the sensor's noise, in grey levels; with 0 there is no flicker
+            and no compression either.
         head_motion: Factor on how much the head moves; 0 holds it still.
         blink_rate: Share of clips in which lids blink, wholly or in part, 0 to 1.
         label_noise: Share of clips whose label is that of another class, 0 to 1.
@@ -49,6 +53,10 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("amplitude", "noise"):
             object.__setattr__(self, name, _range(name, getattr(self, name)))
+        for name, kind in (("size", is_whole), ("frames", is_whole), ("fps", _is_number)):
+            value = getattr(self, name)
+            if kind(value):  # a number of numpy's is as good as one of Python's
+                object.__setattr__(self, name, int(value) if kind is is_whole else float(value))
         whole = {name: getattr(self, name) for name in ("size", "frames")}
         checks = [
             (_one_of(self.classes, CLASS_SETS), f"classes {self.classes!r}; expected one of {_words(CLASS_SETS)}"),
@@ -101,7 +109,7 @@ def settings_of(preset: str, **knobs: Any) -> Settings:
 def _range(name: str, value: Any) -> Range:
     """One number stands for a range of one value."""
     pair = (value, value) if _is_number(value) else value
-    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(map(_is_number, pair)):
+    if not isinstance(pair, tuple | list | np.ndarray) or len(pair) != 2 or not all(map(_is_number, pair)):
         raise InputError(f"synthetic: {name} {value!r}; expected a number, or the least and the greatest.")
     return float(pair[0]), float(pair[1])
 
@@ -110,8 +118,13 @@ def _one_of(value: Any, known: Iterable[Any]) -> bool:
     return any(type(value) is type(name) and value == name for name in known)
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, Python's or numpy's."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _within(value: Any, low: float, high: float) -> bool:

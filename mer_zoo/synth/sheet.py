@@ -135,7 +135,7 @@ def _row(generator: Generator, number: int) -> Row:
     label = generator.label(number, number)[1]
     clip, flow = generator.clip(number, number), generator.flow(number, number)
     units = [line.replace(" ", "+") for line in textwrap.wrap(" ".join(coding.units), LETTERS)]
-    return Row((label, *units, f"person {number}"), clip[[0, coding.apex, -1]], flow[coding.apex])
+    return Row((label, *units, f"person {number}"), clip[[0, coding.apex, -1]], flow[coding.apex].copy())
 
 
 def _cells(row: Row, full: float) -> list[Pictures]:
