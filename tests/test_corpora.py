@@ -66,6 +66,13 @@ def test_every_corpus_of_files_says_how_to_obtain_it_when_the_folder_is_missing(
                 open_corpus(name)
 
 
+def test_unknown_options_are_refused(flow_release: Path) -> None:
+    with pytest.raises(InputError, match="synthetic_flow takes no option colour; it takes subjects, clips_per_subject"):
+        open_corpus("synthetic_flow", colour=3)
+    with pytest.raises(InputError, match="megc2019_flow takes no option subjects; it takes listing"):
+        open_corpus("megc2019_flow", flow_release, subjects=3)
+
+
 def test_unknown_and_taken_names() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean synthetic_flow"):
         open_corpus("syntheticflow")

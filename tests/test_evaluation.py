@@ -6,6 +6,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -410,3 +411,26 @@ def test_under_torchrun_it_says_what_to_call(roots: dict[str, Corpus], monkeypat
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match=r"under torchrun call mer_zoo\.training\.fit"):
         mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE)
+
+
+def test_a_cache_of_raw_clips_knows_what_cooked_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces = mer_zoo.open_corpus("synthetic", subjects=2, clips_per_subject=3, size=32, frames=5)
+    spec = mer_zoo.InputSpec("clip", ("grey",), size=32, frames=5)
+
+    def files() -> int:
+        mer_zoo.create_dataset("synthetic-3", {"synthetic": faces}, spec, cache=tmp_path)
+        return len(list(tmp_path.glob("*.npy")))
+
+    assert [files(), files()] == [1, 1]
+    monkeypatch.setattr("cv2.getVersionString", lambda: "another")
+    assert files() == 2
+    monkeypatch.setattr("mer_zoo.preprocessing.cache.VERSION", 99)
+    assert files() == 3
+
+
+def test_flow_of_another_method_is_said(flow_release: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spec = mer_zoo.input_spec("ststnet")
+    mer_zoo.create_dataset("megc2019", {"megc2019_flow": flow_release}, spec)
+    assert "holds flow by" not in caplog.text
+    mer_zoo.create_dataset("megc2019", {"megc2019_flow": flow_release}, replace(spec, flow_method="dis"))
+    assert "megc2019_flow holds flow by tvl1; this network was made for flow by dis" in caplog.text

@@ -166,6 +166,15 @@ def test_label_noise_changes_labels_and_nothing_else() -> None:
         assert [replace(s, emotion="x") for s in labels] == [replace(s, emotion="x") for s in clean]
 
 
+def test_label_noise_on_units_puts_another_for_the_true_one() -> None:
+    clean, noisy = (opened(subjects=30, clips_per_subject=17, classes="au", label_noise=n).samples for n in (0.0, 1.0))
+    for was, now in zip(clean, noisy, strict=True):
+        numbers = [int(code.lstrip("LR")) for code in now.aus]
+        assert numbers == sorted(set(numbers))  # each once, in one order in every process
+        assert now.emotion in now.aus
+        assert int(was.emotion) not in numbers
+
+
 # What a clip depends on
 
 
@@ -186,6 +195,16 @@ def test_a_clip_is_the_same_in_another_process(small: Synthetic) -> None:
         found = list(pool.map(small.generator.clip, (2, 1), (0, 1)))
     np.testing.assert_array_equal(found[0], small.clip(small.samples[6]))
     np.testing.assert_array_equal(found[1], small.clip(small.samples[4]))
+
+
+def test_families_share_nobody(small: Synthetic) -> None:
+    """Else a network that learnt from one would meet the same faces in the other."""
+    other = opened(subjects=3, clips_per_subject=3, size=32, frames=8, family="field")
+    assert not {s.person for s in small.samples} & {s.person for s in other.samples}
+    assert [s.aus for s in small.samples[:9]] != [s.aus for s in other.samples]
+    faces = {family: [c.clip(c.samples[3 * i])[0] for i in range(3)] for family, c in (("a", small), ("b", other))}
+    alike = np.corrcoef([face.ravel() for face in faces["a"] + faces["b"]])[:3, 3:]
+    assert alike.diagonal().mean() < 0.9
 
 
 def test_other_seeds_are_other_persons(small: Synthetic) -> None:
@@ -253,6 +272,7 @@ def test_memory_does_not_grow_with_the_number_of_clips() -> None:
         ({"clips_per_subject": 0}, "clips_per_subject is 0; expected a whole number, 1 to 2 "),
         ({"seed": -1}, "seed is -1; expected a whole number, 0 to 2 "),
         ({"seed": 2**32}, "seed is 4294967296; expected a whole number"),  # numpy would make two numbers of it
+        ({"clips_per_subject": np.float64(2)}, "clips_per_subject is .*2.0.*; expected a whole number"),
         ({"table": ["counts"]}, r"table \['counts'\]; expected one of"),
         ({"preset": ["easy"]}, r"preset \['easy'\]; expected one of"),
         ({"classes": 3.0}, "classes 3.0; expected one of"),
@@ -261,6 +281,21 @@ def test_memory_does_not_grow_with_the_number_of_clips() -> None:
 def test_bad_knobs_are_refused_at_construction(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=f"^synthetic: {words}"):
         opened(**options)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    plain = opened(subjects=2, clips_per_subject=1, size=32, frames=5, amplitude=(0.25, 0.5), fps=50, seed=3)
+    numpy = opened(
+        subjects=np.int64(2),
+        clips_per_subject=np.int32(1),
+        size=np.int64(32),
+        frames=np.int16(5),
+        amplitude=np.array([0.25, 0.5]),
+        fps=np.float32(50),
+        seed=np.uint32(3),
+    )
+    assert plain.samples == numpy.samples
+    assert plain.fingerprint(plain.samples[0]) == numpy.fingerprint(numpy.samples[0])
 
 
 def test_foreign_samples_and_what_is_not_there_are_refused(small: Synthetic, persons: Corpus) -> None:
@@ -288,7 +323,10 @@ def written(small: Synthetic, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_was_written_is_read_back(small: Synthetic, written: Path) -> None:
-    corpus = mer_zoo.open_corpus("synthetic", written)
+    corpus: Any = mer_zoo.open_corpus("synthetic", str(written))
+    assert [corpus.multi_hot(s).tolist() for s in corpus.samples] == [
+        small.multi_hot(s).tolist() for s in small.samples
+    ]
     with pytest.raises(InputError, match="synthetic, read from a folder, takes no option subjects; it takes none"):
         mer_zoo.open_corpus("synthetic", written, subjects=3)
     assert corpus.samples == small.samples
