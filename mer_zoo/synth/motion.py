@@ -81,7 +81,7 @@ def write_script(settings: Settings, label: str, habits: Habits, rng: np.random.
         if row.any():
             rise = _rise_and_fall(frames, apex, rng)
             weights[:, [INDEX[f"{unit}{side}"] for side in SIDES]] = np.outer(rise, row)
-    gaze = _gaze(weights, time, rng)
+    gaze = _gaze(weights, time, settings.gaze_rate, rng)
     _blink(weights, time, settings, rng)
     _drift(weights, time, settings.head_motion, rng)
     return Script(coding, peaks, weights, gaze)
@@ -141,10 +141,10 @@ def _blink(weights: Floats, time: Floats, settings: Settings, rng: np.random.Gen
         weights[:, INDEX[f"blink{side}"]] += course * (1 + rng.normal(0, 0.05))
 
 
-def _gaze(weights: Floats, time: Floats, rng: np.random.Generator) -> Floats:
-    """Eyes jump once in half of the clips, by some degrees within 40 ms, and the lids follow up and down."""
+def _gaze(weights: Floats, time: Floats, rate: float, rng: np.random.Generator) -> Floats:
+    """Eyes jump once in a share of the clips, by some degrees within 40 ms, and the lids follow up and down."""
     jump = np.radians(rng.normal(0, (4.0, 2.5)))
-    start, happens = rng.uniform(0, 1) * time[-1], rng.random() < 0.5
+    start, happens = rng.uniform(0, 1) * time[-1], rng.random() < rate
     course = _smooth((time - start) / 0.04)
     gaze = np.outer(course, jump * happens).astype(np.float32)
     lids = gaze[:, 1] / np.radians(25)

@@ -19,6 +19,8 @@ EYE_DISTANCE, EYE_LINE = 0.54, 0.24  # shares of the picture's width and height
 STRETCH = 1.22
 TURNS = ("turn_x", "turn_y", "turn_z", "shift_x", "shift_y")  # of the head; radians and decimetres
 MOTIONS = (*CHANNELS, *TURNS)
+IRIS_HEIGHT = 0.055  # decimetres above the lower lid at most, so that no white shows below the iris
+LIP_GAP = 0.002  # decimetres between lips at rest
 EYE_RADIUS = 0.125  # decimetres from the middle of the eyeball to the iris
 LID_BLUR = 0.05  # decimetres over which a lid's skin is blended from that around the eye
 FINE = 2  # skin is warped at twice the picture's size, so that edges keep their sharpness
@@ -53,7 +55,7 @@ class Camera:
     @classmethod
     def draw(cls, size: int, eye_distance: float, skin: float, rng: np.random.Generator) -> "Camera":
         """A frontal view with small differences, for eyes ``eye_distance`` decimetres apart."""
-        side, height = math.radians(rng.normal(0, 35)), math.radians(rng.uniform(5, 60))
+        side, height = math.radians(np.clip(rng.normal(0, 35), -60, 60)), math.radians(rng.uniform(5, 60))
         light = (math.sin(side) * math.cos(height), math.sin(height), math.cos(side) * math.cos(height))
         stretch = STRETCH * rng.normal(1, 0.03)
         place = (0.5 + rng.normal(0, 0.01), EYE_LINE + rng.normal(0, 0.012))
@@ -96,6 +98,10 @@ class Rim:
 
     places: Floats
     motions: Floats
+
+    def height(self, x: Floats) -> Floats:
+        """How far down the rim lies at rest at columns x, in pixels."""
+        return np.asarray(np.interp(x, np.maximum.accumulate(self.places[:, 0]), self.places[:, 1]), np.float32)
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,9 @@ def make_person(rng: np.random.Generator, size: int, family: Family = "head") ->
     view = _view(camera, face, family, size)
     albedo, mask = _surface(view, look, camera, rng)
     irises = view.points[-2:] + np.array((0, 0, EYE_RADIUS), np.float32)
+    eyes = camera.project(irises)
+    for eye, name in zip(eyes, OPENINGS, strict=False):
+        eye[1] = max(eye[1], view.rims[name][1].height(eye[0]) - IRIS_HEIGHT * camera.scale)
     maps = {"albedo": albedo, "mask": mask, **_skin(view, camera, family)}
     for array in maps.values():
         array.setflags(write=False)
@@ -183,8 +192,8 @@ def make_person(rng: np.random.Generator, size: int, family: Family = "head") ->
         look=look,
         camera=camera,
         **maps,
-        rims=view.rims,
-        eyes=camera.project(irises),
+        rims={**view.rims, "mouth": _closed(*view.rims["mouth"], gap=LIP_GAP * camera.scale)},
+        eyes=eyes,
         eye_motions=_eye_motions(camera, irises),
     )
 
@@ -244,6 +253,16 @@ def _eye_motions(camera: Camera, irises: Floats) -> Floats:
 def _rims(head: Head, name: str, pixels: Floats, flows: Floats) -> tuple[Rim, Rim]:
     upper, lower = (head.rims[f"{name}_{part}"] for part in ("upper", "lower"))
     return Rim(pixels[upper], flows[upper].transpose(1, 0, 2)), Rim(pixels[lower], flows[lower].transpose(1, 0, 2))
+
+
+def _closed(upper: Rim, lower: Rim, gap: float) -> tuple[Rim, Rim]:
+    """Lips that meet along their mean line, but for a gap in pixels: shapes of faces leave them open or crossed."""
+    parts = []
+    for rim, side in ((upper, -0.5), (lower, 0.5)):
+        x = rim.places[:, 0]
+        middle = (upper.height(x) + lower.height(x)) / 2
+        parts.append(Rim(np.stack([x, middle + side * gap], axis=1), rim.motions))
+    return parts[0], parts[1]
 
 
 def _nearest(valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -21,6 +21,7 @@ SHARPNESS = 14  # exponent of the skin's highlights
 IRIS, PUPIL, BALL = 0.059, 0.026, 0.125  # radii, decimetres
 SCLERA = 0.62  # albedo of the white of the eye
 MOUTH = 0.06  # of what shows between the lips
+LIP_LINE = 0.6  # how dark the line between closed lips is, 0 to 1
 LASH = 0.013  # thickness of the line of lashes, decimetres
 
 
@@ -158,12 +159,15 @@ def _lay_openings(fine: Floats, person: Person, script: Script, gain: float) -> 
     irises = _irises(person, script) * FINE
     for name, rims in person.rims.items():
         upper, lower = (_moved(rim, script) * FINE for rim in rims)
+        if name != "mouth":
+            upper = _above(upper, lower)
         box = _box(np.concatenate([upper, lower], axis=1), 0.06 * scale, fine.shape[1])
         column, row = (grid[box] + np.float32(0.5) for grid in _grid(fine.shape[1]))
         under = fine[(slice(None), *box)]
         open_ = _opening(upper, lower, column, row)
         if name == "mouth":
             under += (MOUTH * gain * 0.5 - under) * open_ * 0.9
+            under *= 1 - LIP_LINE * _lashes(_between(upper, lower), column, row, LASH * scale)
             continue
         side = 0 if name == "eye_left" else 1
         below = row - _heights(upper, column)
@@ -172,6 +176,22 @@ def _lay_openings(fine: Floats, person: Person, script: Script, gain: float) -> 
         under += (ball - under) * open_
         for rim, strength in ((upper, 1.0), (lower, 0.35)):
             under *= 1 - strength * person.look.lashes * _lashes(rim, column, row, LASH * scale)
+
+
+def _above(upper: Floats, lower: Floats) -> Floats:
+    """An upper lid that stops at the lower one: (T, R, 2)."""
+    stopped = upper.copy()
+    for frame, limit in zip(stopped, lower, strict=True):
+        frame[:, 1] = np.minimum(frame[:, 1], np.interp(frame[:, 0], limit[:, 0], limit[:, 1]))
+    return stopped
+
+
+def _between(upper: Floats, lower: Floats) -> Floats:
+    """The line where two lips meet, or half-way between them: (T, R, 2)."""
+    line = upper.copy()
+    for frame, other in zip(line, lower, strict=True):
+        frame[:, 1] = (frame[:, 1] + np.interp(frame[:, 0], other[:, 0], other[:, 1])) / 2
+    return line
 
 
 def _moved(rim: Rim, script: Script) -> Floats:

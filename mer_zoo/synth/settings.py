@@ -21,17 +21,18 @@ class Settings:
 
     Attributes:
         classes: The labels: 3, 5, 7, ``objective`` or ``au``; see ``emotions``.
-        table: Which action units make which emotion: ``counts`` or ``miex``.
+        table: Which action units make which emotion: ``counts`` or ``miex``; without effect on ``objective``, ``au``.
         family: How action units move the face: ``head`` (rendered shapes) or ``field`` (Gaussian bumps).
         size: Height and width in pixels, 32 to 512.
         frames: From onset to offset, 5 or more.
         fps: Frames a second; None draws a duration for each clip as real ones last, and so its own rate.
-        amplitude: Least and greatest strength of a clip's motion as a share of the units' full shapes, within 0 to 1;
-            each coded unit has 0.7 to 1 of it.
+        amplitude: Least and greatest strength of a clip's motion as a share of the units' full shapes, above 0 and at
+            most 1; each coded unit has 0.7 to 1 of it.
         noise: Least and greatest standard deviation of the sensor's noise, in grey levels; with 0 there is no flicker
             and no compression either.
         head_motion: Factor on how much the head moves; 0 holds it still.
         blink_rate: Share of clips in which lids blink, wholly or in part, 0 to 1.
+        gaze_rate: Share of clips in which the eyes jump, 0 to 1.
         label_noise: Share of clips whose label is that of another class, 0 to 1.
 
     Raises:
@@ -48,12 +49,13 @@ class Settings:
     noise: Range = (0.3, 1.5)
     head_motion: float = 1.0
     blink_rate: float = 0.5
+    gaze_rate: float = 0.5
     label_noise: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("amplitude", "noise"):
             object.__setattr__(self, name, _range(name, getattr(self, name)))
-        for name, kind in (("size", is_whole), ("frames", is_whole), ("fps", _is_number)):
+        for name, kind in (("classes", is_whole), ("size", is_whole), ("frames", is_whole), ("fps", _is_number)):
             value = getattr(self, name)
             if kind(value):  # a number of numpy's is as good as one of Python's
                 object.__setattr__(self, name, int(value) if kind is is_whole else float(value))
@@ -77,6 +79,7 @@ class Settings:
             (0 <= self.noise[0] <= self.noise[1] <= 64, f"noise {self.noise}; expected two grey levels, 0 to 64"),
             (_within(self.head_motion, 0, 10), f"head_motion {self.head_motion!r}; expected 0 to 10"),
             (_within(self.blink_rate, 0, 1), f"blink_rate {self.blink_rate!r}; expected a share, 0 to 1"),
+            (_within(self.gaze_rate, 0, 1), f"gaze_rate {self.gaze_rate!r}; expected a share, 0 to 1"),
             (_within(self.label_noise, 0, 1), f"label_noise {self.label_noise!r}; expected a share, 0 to 1"),
         ]
         for sound, complaint in checks:
@@ -85,7 +88,7 @@ class Settings:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "easy": {"amplitude": (0.3, 0.5), "noise": (0.0, 0.0), "head_motion": 0.0, "blink_rate": 0.0},
+    "easy": {"amplitude": (0.3, 0.5), "noise": (0.0, 0.0), "head_motion": 0.0, "blink_rate": 0.0, "gaze_rate": 0.0},
     "default": {},
     "hard": {"amplitude": (0.05, 0.2), "noise": (1.0, 4.0), "head_motion": 2.0, "label_noise": 0.15},
 }
@@ -102,7 +105,8 @@ def settings_of(preset: str, **knobs: Any) -> Settings:
     known = [field.name for field in dataclasses.fields(Settings)]
     unknown = sorted(set(knobs) - set(known))
     if unknown:
-        raise InputError(f"synthetic: no knob is named {_words(unknown)}; there are {_words(known)}.")
+        others = "subjects, clips_per_subject, seed, preset"
+        raise InputError(f"synthetic: no knob is named {_words(unknown)}; there are {others}, {_words(known)}.")
     return Settings(**{**PRESETS[preset], **knobs})
 
 

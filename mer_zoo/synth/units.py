@@ -46,7 +46,7 @@ RECIPES: dict[int, dict[str, float]] = {
 AUS = tuple(RECIPES)
 # Heights, decimetres, between which a shape fades away downwards: the artist's smile draws up the chin.
 FADING = {"mouthSmile": (6.66, 6.50)}
-OF_LIDS = (5, 7)  # moved by shapes in both families, since a bump over both lids cannot part them
+PARTING = (5, 7, 10, 25, 26)  # moved by shapes in both families: a bump over both lids or lips cannot part them
 LIDS = {"blink": {"eyeBlink{}": 1.0}, "gaze_up": {"eyeLookUp{}": 1.0}, "gaze_down": {"eyeLookDown{}": 1.0}}
 
 # Action unit -> bumps (x, y, u, v, width) on the left half of a face's picture, x and y from 0 to 1 with the eyes at
@@ -111,7 +111,7 @@ def displacements(family: Family) -> Floats:
 
 
 def _shape(head: Head, family: Family, name: int | str, side: str) -> Floats:
-    if family == "field" and isinstance(name, int) and name not in OF_LIDS:
+    if family == "field" and isinstance(name, int) and name not in PARTING:
         return _bump_motion(head, BUMPS[name], side)
     recipe = RECIPES[name] if isinstance(name, int) else LIDS[name]
     half = _half(head, side)
