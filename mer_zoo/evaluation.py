@@ -37,6 +37,8 @@ from mer_zoo.types import Counts, Fold, InputSpec, Sample, spec_of
 Roots = Mapping[str, str | Path | Corpus | None]
 Build = str | Callable[[], nn.Module]
 
+RENDERED_LABELS = ' Rendered faces get other labels by open_corpus("synthetic", classes=…): 3, 5, 7 or "objective".'
+
 logger = logging.getLogger("mer_zoo")
 
 
@@ -322,7 +324,8 @@ def _check_samples(protocol: Protocol, samples: list[Sample], persons: Sequence[
             raise InputError(f"{protocol.name}: no clip of {absent[:3]}; expected persons as corpus/subject.")
     if not samples:
         raise CorpusError(
-            f"No clip found that takes part in {protocol.name}, which is of {', '.join(protocol.counts)}."
+            f"No clip found that takes part in {protocol.name}, which is of {', '.join(protocol.counts)} and of clips "
+            f"labelled {', '.join(protocol.emotions)}.{RENDERED_LABELS}"
         )
     keys = [s.key for s in samples]
     if len(set(keys)) < len(keys):
@@ -339,12 +342,16 @@ def _check_stand_in(protocol: Protocol, corpora: Sequence[Corpus]) -> None:
         )
 
 
+def _rendered(data: ClipDataset) -> bool:
+    return any(s.corpus == STAND_IN for s in data.samples)
+
+
 def _check_classes(data: ClipDataset, protocol: Protocol) -> None:
     missing = [name for i, name in enumerate(protocol.classes) if i not in data.targets]
     if missing:
         raise InputError(
             f"{protocol.name}: no clip is {' or '.join(missing)}, so no score over its {len(protocol.classes)} classes "
-            "can be given. Add corpora that have such clips."
+            f"can be given. Add corpora that have such clips.{RENDERED_LABELS if _rendered(data) else ''}"
         )
 
 

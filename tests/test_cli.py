@@ -213,7 +213,7 @@ def test_colours_of_flow() -> None:
         ("specimen megc2018_flow new", "Did you mean megc2019_flow"),
         ("synth sheet faces.jpg", r"written as PNG; faces\.jpg does not end in \.png"),
         ("synth sheet .", r"does not end in \.png"),
-        ("synth sheet full/taken.png --size 32 --persons 1", "Is a directory"),
+        ("synth sheet full/taken.png --size 32 --persons 1", "is a folder; expected the name of a picture"),
         ("synth sheet file/faces.png --size 32 --persons 1", "exists|Not a directory"),
         ("synth sheet faces.png --size 31", "size 31; expected a whole number 32 to 512"),
         ("synth sheet faces.png --persons 0", "A sheet of 0 persons; expected 1 to 100"),

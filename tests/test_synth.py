@@ -195,7 +195,8 @@ def test_flows_are_where_displaced_vertices_go(family: Family, monkeypatch: pyte
         for opening, rims in someone.rims.items():
             for part, rim in zip(("upper", "lower"), rims, strict=True):
                 vertices = head.rims[f"{opening}_{part}"]
-                np.testing.assert_allclose(rim.places, places[vertices], atol=1e-4)
+                axes = slice(0, 1 if opening == "mouth" else 2)  # lips are brought together, lids stay
+                np.testing.assert_allclose(rim.places[:, axes], places[vertices, axes], atol=1e-4)
                 np.testing.assert_allclose(rim.motions[i], expected[vertices], rtol=0.01, atol=0.02)
         if name.startswith(("blink", "gaze")):  # lids are drawn by their rims alone
             continue
@@ -203,6 +204,19 @@ def test_flows_are_where_displaced_vertices_go(family: Family, monkeypatch: pyte
         x, y = (places[there].T - 0.5).astype(np.float32)[:, None]
         errors = length(cv2.remap(someone.flows[i], x, y, cv2.INTER_LINEAR)[0] - expected[there])
         assert np.median(errors / length(expected[there])) < 0.05, name
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_lips_meet_and_irises_rest_on_the_lower_lid(seed: int) -> None:
+    someone = person(seed)
+    upper, lower = someone.rims["mouth"]
+    x = np.linspace(upper.places[2, 0], upper.places[-3, 0], 40)
+    gap = np.interp(x, *lower.places.T) - np.interp(x, *upper.places.T)
+    assert gap.min() >= 0
+    assert gap.max() < 0.05 * someone.camera.scale  # half a millimetre
+    for eye, name in zip(someone.eyes, OPENINGS, strict=False):
+        edge = np.interp(eye[0], *someone.rims[name][1].places.T)
+        assert edge - eye[1] <= 0.0551 * someone.camera.scale  # less than an iris's radius, 0.059
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -36,8 +36,8 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
     if root is not None and not corpus.needs_root:
         if corpus.folder_form is None:
             raise CorpusError(f"{name} is made, not read; leave the folder out (got {root}).")
-        name, corpus = f"{name}, read from a folder,", corpus.folder_form
-    _check_options(name, corpus, options)
+        corpus = corpus.folder_form
+    _check_options(corpus, options)
     if root is None and not corpus.needs_root:
         return corpus(**options)
     where = Path(root).expanduser() if root is not None else None
@@ -47,7 +47,7 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
     return corpus(where, **options)
 
 
-def _check_options(name: str, corpus: type[Corpus], options: dict[str, Any]) -> None:
+def _check_options(corpus: type[Corpus], options: dict[str, Any]) -> None:
     """Refuse options that the corpus does not take; one with ``**knobs`` checks them itself."""
     parameters = inspect.signature(corpus).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -55,4 +55,7 @@ def _check_options(name: str, corpus: type[Corpus], options: dict[str, Any]) -> 
     unknown = [option for option in options if option not in parameters]
     if unknown:
         known = [parameter for parameter in parameters if parameter != "root"]
-        raise InputError(f"{name} takes no option {', '.join(unknown)}; it takes {', '.join(known) or 'none'}.")
+        folder = " in a folder" if corpus.name in CORPORA.names() and CORPORA.get(corpus.name) is not corpus else ""
+        raise InputError(
+            f"{corpus.name}{folder} takes no option {', '.join(unknown)}; it takes {', '.join(known) or 'none'}."
+        )

@@ -1,6 +1,7 @@
 """Synthetic micro-expressions: rendered faces driven by action units, made when they are asked for."""
 
 import csv
+import itertools
 import re
 from collections.abc import Iterator
 from functools import cached_property
@@ -29,6 +30,10 @@ class _Faces(Corpus):
     name, title = "synthetic", "Synthetic micro-expressions: rendered faces driven by action units"
     homepage, terms = "made by this library", "none: no person and no data set is in it"
     unit_names = tuple(f"{side}{unit}" for unit in AUS for side in SIDES)
+
+    @classmethod
+    def _how_to_obtain(cls) -> str:
+        return f"{super()._how_to_obtain()} Leave the folder out, or write one by `mer-zoo specimen synthetic FOLDER`."
 
     @classmethod
     def write_specimen(cls, folder: Path) -> None:
@@ -76,11 +81,14 @@ class SyntheticFolder(_Faces):
         folder = self._folder / sample.subject / sample.clip
         if sample.onset is None or sample.offset is None or sample.corpus != self.name:
             raise CorpusError(f"{sample.key} is not in {self._folder}; take samples of this corpus.")
-        paths = [folder / f"{number:05d}.png" for number in range(sample.onset, sample.offset + 1)]
-        missing = [path.name for path in paths if not path.is_file()]
+        present = {path.name for path in folder.glob("*.png")}
+        names = (f"{number:05d}.png" for number in range(sample.onset, sample.offset + 1))
+        missing = list(itertools.islice((name for name in names if name not in present), 3))
         if missing:
-            raise CorpusError(f"{sample.key}: {folder} lacks {len(missing)} of {len(paths)} frames: {missing[:3]}.")
-        return paths
+            raise CorpusError(
+                f"{sample.key}: {folder} lacks frames of {sample.onset} to {sample.offset}, such as {missing}."
+            )
+        return [folder / f"{number:05d}.png" for number in range(sample.onset, sample.offset + 1)]
 
     def clip(self, sample: Sample) -> Image:
         """The frames as (T, H, W) grey levels.
@@ -100,6 +108,22 @@ class SyntheticFolder(_Faces):
         """Names, sizes and times of the pictures."""
         stats = [(path, path.stat()) for path in self.frames(sample)]
         return f"{sample} " + " ".join(f"{path.name} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
+
+    def flow(self, sample: Sample) -> npt.NDArray[np.float32]:
+        """The true motion is not written.
+
+        Raises:
+            CorpusError: Always; it says what to do.
+        """
+        raise CorpusError("A folder of synthetic clips has no true flow; the corpus that made them has.")
+
+    def action_units(self, sample: Sample) -> npt.NDArray[np.float32]:
+        """Strengths are not written.
+
+        Raises:
+            CorpusError: Always; it says what to do.
+        """
+        raise CorpusError("A folder of synthetic clips has no strengths of units; the corpus that made them has.")
 
     @property
     def _folder(self) -> Path:

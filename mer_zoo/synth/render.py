@@ -220,8 +220,8 @@ def _opening(upper: Floats, lower: Floats, column: Floats, row: Floats) -> Float
     x = column[0]
     left, right = (np.array([at(frame) for frame in upper[..., 0]])[:, None, None] for at in (np.min, np.max))
     between = np.clip(x - left + 0.5, 0, 1) * np.clip(right - x + 0.5, 0, 1)
-    below = np.clip(row - _heights(upper, column) + 0.5, 0, 1)
-    return np.asarray(below * np.clip(_heights(lower, column) - row + 0.5, 0, 1) * between, np.float32)
+    top, bottom = np.maximum(row - 0.5, _heights(upper, column)), np.minimum(row + 0.5, _heights(lower, column))
+    return np.asarray(np.clip(bottom - top, 0, 1) * between, np.float32)
 
 
 def _eyeball(person: Person, x: Floats, y: Floats, below: Floats) -> Floats:

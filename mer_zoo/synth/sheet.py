@@ -107,6 +107,9 @@ def save_sheet(generator: Generator, persons: int, file: Path) -> None:
     """
     if file.suffix.lower() != ".png":
         raise InputError(f"A sheet is written as PNG; {file} does not end in .png.")
+    if file.is_dir():
+        raise InputError(f"{file} is a folder; expected the name of a picture.")
+    file.parent.mkdir(parents=True, exist_ok=True)
     sheet = draw_sheet(generator, persons)
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
