@@ -254,7 +254,7 @@ def test_memory_does_not_grow_with_the_number_of_clips() -> None:
         ({"preset": "medium"}, "preset 'medium'; expected one of easy, default, hard"),
         ({"table": "experts"}, "table 'experts'; expected one of counts, miex"),
         ({"family": "body"}, "family 'body'; expected one of head, field"),
-        ({"colour": True}, "no knob is named colour; there are classes, table, family, size"),
+        ({"colour": True}, "no knob is named colour; there are subjects, clips_per_subject, seed, preset, classes"),
         ({"amplitude": 1.2}, r"amplitude \(1.2, 1.2\); expected two shares .* above 0 and at most 1"),
         ({"amplitude": (0.4, 0.3)}, r"amplitude \(0.4, 0.3\); expected"),
         ({"amplitude": float("nan")}, "amplitude .*nan.* expected"),
