@@ -11,7 +11,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -67,7 +67,7 @@ def create_dataset(
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     inputs, samples = [], []
-    for corpus in _open(protocol, roots):
+    for corpus in _open(protocol, roots).values():
         chosen = [s for s in protocol.select(corpus.samples) if persons is None or s.person in persons]
         inputs.append(cook_all(corpus, chosen, spec, Path(cache).expanduser() if cache else None))
         samples += chosen
@@ -117,9 +117,8 @@ def evaluate(
     make = _factory(build, protocol)
     model = _fresh(make, recipe.seed)
     corpora = _open(protocol, roots)
-    _check_stand_in(protocol, corpora)
-    opened: dict[str, Corpus] = {f"{number}": corpus for number, corpus in enumerate(corpora)}
-    data = create_dataset(protocol, opened, _spec(model, corpora), cache=cache)
+    _check_stand_in(protocol, corpora.values())
+    data = create_dataset(protocol, corpora, _spec(model, corpora.values()), cache=cache)
     _check_classes(data, protocol)
     folds = protocol.folds(data.samples)
     check_folds(folds, data.samples)
@@ -273,7 +272,7 @@ def _describe(build: Build, model: nn.Module, data: ClipDataset) -> dict[str, An
     }
 
 
-def _spec(model: nn.Module, corpora: Sequence[Corpus]) -> InputSpec:
+def _spec(model: nn.Module, corpora: Iterable[Corpus]) -> InputSpec:
     """What the model says that it eats, or the corpus as it is."""
     spec = spec_of(model)
     if spec is not None:
@@ -287,14 +286,14 @@ def _spec(model: nn.Module, corpora: Sequence[Corpus]) -> InputSpec:
     )
 
 
-def _open(protocol: Protocol, roots: Roots | None) -> list[Corpus]:
+def _open(protocol: Protocol, roots: Roots | None) -> dict[str, Corpus]:
     roots = dict.fromkeys(protocol.made) if roots is None else roots
     if not isinstance(roots, Mapping) or not roots:
         raise InputError(
             f"roots is {roots!r}; {protocol.name} is of {', '.join(protocol.counts)} and needs a mapping from corpora "
             f"to folders, such as {{'megc2019_flow': FOLDER}}. Corpora: {', '.join(list_corpora())}."
         )
-    return [_open_one(name, root, protocol) for name, root in roots.items()]
+    return {name: _open_one(name, root, protocol) for name, root in roots.items()}
 
 
 def _open_one(name: str, root: str | Path | Corpus | None, protocol: Protocol) -> Corpus:
@@ -333,9 +332,9 @@ def _check_samples(protocol: Protocol, samples: list[Sample], persons: Sequence[
         raise InputError(f"Two corpora hold the same {len(twice)} clips: {twice[:3]}; pass one of them.")
 
 
-def _check_stand_in(protocol: Protocol, corpora: Sequence[Corpus]) -> None:
+def _check_stand_in(protocol: Protocol, corpora: Iterable[Corpus]) -> None:
     found = {s.corpus for corpus in corpora for s in protocol.select(corpus.samples)}
-    if STAND_IN in found - set(protocol.counts) and len(found) > 1:
+    if protocol.stood_in_by(found) and len(found) > 1:
         raise InputError(
             f"{protocol.name}: clips of {', '.join(sorted(found))} together; rendered persons would be scored as if "
             "they were real. Learn from them first, by mer_zoo.training.fit, and evaluate on the real ones alone."

@@ -1,7 +1,7 @@
 """Protocols as data: which samples, which classes, which folds, how many there should be, and from where."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,10 +102,14 @@ class Protocol:
         """The splits of selected samples; ``evaluate`` makes sure that each person is on one side."""
         return self.fold_maker(samples)
 
+    def stood_in_by(self, corpora: Iterable[str]) -> bool:
+        """Whether rendered faces are among these corpora and are none of the protocol's own."""
+        return STAND_IN in set(corpora) - set(self.counts)
+
     def deviations(self, found: Mapping[str, Counts]) -> list[str]:
         """Where what was found, by corpus and class, differs from what the publication counts: one sentence each."""
         notes = []
-        if STAND_IN in found and STAND_IN not in self.counts:
+        if self.stood_in_by(found):
             notes.append("rendered persons stand in for the corpora of this protocol; the score is not one of theirs.")
         for corpus, expected in self.counts.items():
             if corpus not in found and expected.clips:

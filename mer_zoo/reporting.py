@@ -13,7 +13,7 @@ import pandas as pd
 from mer_zoo import metrics
 from mer_zoo.errors import InputError
 from mer_zoo.metrics import Matrix
-from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
+from mer_zoo.protocols import Protocol, get_protocol
 from mer_zoo.runs import PREDICTIONS, write_text
 from mer_zoo.types import Counts
 
@@ -93,7 +93,7 @@ class Report:
         persons = sum(c.subjects for c in self.found.values())
         low, high = self.interval
         between = f"{low:.3f} to {high:.3f}" if np.isfinite(low) else "not given: too few persons show every class"
-        title = f"{self.protocol.name}{self._stand_in}"
+        title = self.protocol.name + (" on rendered persons" if self.protocol.stood_in_by(self.found) else "")
         lines = [
             f"# {title}: UF1 {self.uf1:.3f}, UAR {self.uar:.3f}, accuracy {self.accuracy:.3f}",
             "",
@@ -118,10 +118,6 @@ class Report:
             *_how(self.run),
         ]
         return "\n".join(lines)
-
-    @property
-    def _stand_in(self) -> str:
-        return " on rendered persons" if STAND_IN in self.found and STAND_IN not in self.protocol.counts else ""
 
     def save(self, folder: str | Path) -> None:
         """Write ``report.md`` and ``report.json``."""
@@ -182,11 +178,11 @@ def _check(predictions: pd.DataFrame, protocol: Protocol) -> None:
     if twice:
         raise InputError(f"{len(twice)} clips come more than once: {twice[:3]}; expected each once.")
     made_by = predictions.attrs.get("run", {}).get("protocol", protocol.name)
-    strange = set(predictions["corpus"]) - set(protocol.counts)
-    strange -= {STAND_IN} if set(predictions["corpus"]) == {STAND_IN} else set()
-    if strange or made_by != protocol.name:
+    corpora = set(predictions["corpus"])
+    alone = len(corpora) == 1 and protocol.stood_in_by(corpora)
+    if (corpora - set(protocol.counts) and not alone) or made_by != protocol.name:
         raise InputError(
-            f"The table was made by {made_by} and holds {', '.join(sorted(set(predictions['corpus'])))}; "
+            f"The table was made by {made_by} and holds {', '.join(sorted(corpora))}; "
             f"{protocol.name} is of {', '.join(protocol.counts)}. Name the protocol that it was made by."
         )
     size = len(protocol.classes)

@@ -55,7 +55,7 @@ def _check_options(corpus: type[Corpus], options: dict[str, Any]) -> None:
     unknown = [option for option in options if option not in parameters]
     if unknown:
         known = [parameter for parameter in parameters if parameter != "root"]
-        folder = " in a folder" if corpus.name in CORPORA.names() and CORPORA.get(corpus.name) is not corpus else ""
+        folder = "" if corpus is CORPORA.get(corpus.name) else " in a folder"
         raise InputError(
             f"{corpus.name}{folder} takes no option {', '.join(unknown)}; it takes {', '.join(known) or 'none'}."
         )

@@ -164,11 +164,10 @@ class Synthetic(_Faces):
         **knobs: Any,
     ) -> None:
         super().__init__(root)
-        least = {"subjects": (subjects, 2), "clips_per_subject": (clips_per_subject, 1), "seed": (seed, 0)}
-        for name, (value, low) in least.items():
+        for name, value, low in (("subjects", subjects, 2), ("clips_per_subject", clips_per_subject, 1)):
             if not is_whole(value) or not low <= value < 2**32:
                 raise InputError(f"synthetic: {name} is {value!r}; expected a whole number, {low} to 2 ** 32 - 1.")
-        self.subjects, self.clips_per_subject, seed = int(subjects), int(clips_per_subject), int(seed)
+        self.subjects, self.clips_per_subject = int(subjects), int(clips_per_subject)
         self.generator = Generator(settings_of(preset, **knobs), seed)
 
     def read(self) -> Iterator[Sample]:

@@ -86,9 +86,14 @@ def objective_class(units: frozenset[int]) -> str:
     return next((name for name, listed in OBJECTIVE.items() if units in listed), "VII")
 
 
+def unit_number(code: str) -> int:
+    """Action unit of a FACS code, whatever its side: ``L12`` -> 12."""
+    return int(code.lstrip("LR"))
+
+
 def unit_numbers(codes: tuple[str, ...]) -> frozenset[int]:
-    """Action units of FACS codes, whatever their sides: ``("4", "L12")`` -> 4 and 12."""
-    return frozenset(int(code.lstrip("LR")) for code in codes)
+    """Action units of several FACS codes: ``("4", "L12")`` -> 4 and 12."""
+    return frozenset(map(unit_number, codes))
 
 
 def class_names(classes: ClassSet) -> tuple[str, ...]:

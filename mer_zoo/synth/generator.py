@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from numbers import Integral
 
 import numpy as np
 import numpy.typing as npt
 
 from mer_zoo.errors import InputError
-from mer_zoo.synth.emotions import class_names
+from mer_zoo.synth.emotions import class_names, unit_number
 from mer_zoo.synth.motion import Coding, Habits, Script, write_script
 from mer_zoo.synth.person import Person, make_person
 from mer_zoo.synth.render import Sensor, film, flow_of
-from mer_zoo.synth.settings import Settings
+from mer_zoo.synth.settings import Settings, is_whole
 from mer_zoo.synth.units import FAMILIES, Family
 
 VERSION = 1  # raise when a draw changes
@@ -37,8 +36,9 @@ class Generator:
     seed: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**32:
+        if not is_whole(self.seed) or not 0 <= self.seed < 2**32:
             raise InputError(f"synthetic: seed is {self.seed!r}; expected a whole number, 0 to 2 ** 32 - 1.")
+        object.__setattr__(self, "seed", int(self.seed))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -71,8 +71,8 @@ class Generator:
         coding = self.script(subject, clip).coding
         if self.settings.classes != "au" or true == written:
             return coding
-        kept = [code for code in coding.units if code.lstrip("LR") not in (true, written)]
-        return replace(coding, units=tuple(sorted([*kept, written], key=lambda code: int(code.lstrip("LR")))))
+        kept = [code for code in coding.units if unit_number(code) not in (int(true), int(written))]
+        return replace(coding, units=tuple(sorted([*kept, written], key=unit_number)))
 
     def clip(self, subject: int, clip: int) -> npt.NDArray[np.uint8]:
         """The frames, (T, S, S) grey levels."""

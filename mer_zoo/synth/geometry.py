@@ -165,8 +165,7 @@ def _details(head: Head, rng: np.random.Generator, variety: float) -> dict[str, 
 
 def vertex_normals(vertices: Floats, triangles: Ints) -> Floats:
     """Unit normals (N, 3), the mean of the faces around each vertex, weighted by area."""
-    a, b, c = (vertices[triangles[:, i]] for i in range(3))
-    return _unit(_gather(np.cross(b - a, c - a), triangles, len(vertices)))
+    return _unit(_around_vertices(vertices, triangles))
 
 
 def normal_changes(vertices: Floats, triangles: Ints, displacements: Floats) -> Floats:
@@ -175,11 +174,17 @@ def normal_changes(vertices: Floats, triangles: Ints, displacements: Floats) -> 
     da, db, dc = (displacements[triangles[:, i]] for i in range(3))
     faces = _cross(db - da, c - a) + _cross(b - a, dc - da)
     total = _gather(faces.reshape(len(triangles), -1), triangles, len(vertices)).reshape(displacements.shape)
-    whole = _gather(np.cross(b[:, 0] - a[:, 0], c[:, 0] - a[:, 0]), triangles, len(vertices))
+    whole = _around_vertices(vertices, triangles)
     length = np.maximum(np.linalg.norm(whole, axis=-1), 1e-12)[:, None, None]
     normals = (whole / length[:, 0])[:, None]
     turned = total / length
     return np.asarray(turned - (turned * normals).sum(axis=-1, keepdims=True) * normals, np.float32)
+
+
+def _around_vertices(vertices: Floats, triangles: Ints) -> Floats:
+    """Normals of the faces around each vertex, as long as twice their areas, added up: (N, 3)."""
+    a, b, c = (vertices[triangles[:, i]] for i in range(3))
+    return _gather(_cross(b - a, c - a), triangles, len(vertices))
 
 
 def _cross(p: Floats, q: Floats) -> Floats:

@@ -5,6 +5,7 @@ second), the apex at half of it with a wide spread. All else is ours.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,11 @@ class Script:
     peaks: Floats
     weights: Floats
     gaze: Floats
+
+    @cached_property
+    def used(self) -> npt.NDArray[np.bool_]:
+        """Which motions happen at all, (C,)."""
+        return np.asarray(self.weights.any(axis=0))
 
 
 def write_script(settings: Settings, label: str, habits: Habits, rng: np.random.Generator) -> Script:

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mer_zoo.synth.motion import Script
-from mer_zoo.synth.person import FINE, Person, Rim
+from mer_zoo.synth.person import EYE_RADIUS, FINE, Person, Rim
 
 Floats = npt.NDArray[np.floating]
 Pictures = npt.NDArray[np.uint8]
 
 SHARPNESS = 14  # exponent of the skin's highlights
-IRIS, PUPIL, BALL = 0.059, 0.026, 0.125  # radii, decimetres
+IRIS, PUPIL = 0.059, 0.026  # radii, decimetres
 SCLERA = 0.62  # albedo of the white of the eye
 MOUTH = 0.06  # of what shows between the lips
 LIP_LINE = 0.6  # how dark the line between closed lips is, 0 to 1
@@ -57,11 +57,12 @@ def flow_of(person: Person, script: Script) -> Floats:
     moving edge of an opening; the skin above it counts as at rest, and what it covers keeps the motion of the eye.
     """
     flow = _skin_flow(person, script)
+    column, row = _grid(person.size)
+    irises = _irises(person, script)
     for i, name in enumerate(("eye_left", "eye_right")):
-        column, row = _grid(person.size)
         upper, lower = (rim.places[None] for rim in person.rims[name])
         open_ = _opening(upper, lower, column + 0.5, row + 0.5)[0] > 0.5
-        flow[:, open_] = (_irises(person, script)[:, i] - person.eyes[i])[:, None]
+        flow[:, open_] = (irises[:, i] - person.eyes[i])[:, None]
     head = cv2.resize(person.mask, (person.size, person.size), interpolation=cv2.INTER_AREA) > 0.5
     return np.asarray(flow * head[..., None], np.float32)
 
@@ -97,8 +98,7 @@ def film(person: Person, script: Script, sensor: Sensor, rng: np.random.Generato
 
 
 def _skin_flow(person: Person, script: Script) -> Floats:
-    used = script.weights.any(axis=0)
-    return np.asarray(np.einsum("tc,cyxi->tyxi", script.weights[:, used], person.flows[used]), np.float32)
+    return np.asarray(np.einsum("tc,cyxi->tyxi", script.weights[:, script.used], person.flows[script.used]), np.float32)
 
 
 def _light(person: Person, script: Script) -> Floats:
@@ -113,11 +113,10 @@ def _light(person: Person, script: Script) -> Floats:
 
 def _facing(person: Person, script: Script, direction: Floats) -> Floats:
     """Cosine between the skin's normals and a direction, (T, S, S), 0 where it looks away."""
-    used = script.weights.any(axis=0)
     direction = direction.astype(np.float32)
     at_rest = np.einsum("yxi,i->yx", person.normals, direction)
-    turned = np.einsum("cyxi,i->cyx", person.turns[used], direction)
-    changed = np.einsum("tc,cyx->tyx", script.weights[:, used], turned)
+    turned = np.einsum("cyxi,i->cyx", person.turns[script.used], direction)
+    changed = np.einsum("tc,cyx->tyx", script.weights[:, script.used], turned)
     return np.asarray(np.clip(at_rest + changed, 0, 1), np.float32)
 
 
@@ -149,7 +148,7 @@ def _backward(flow: Floats) -> Floats:
 def _irises(person: Person, script: Script) -> Floats:
     """Centres of both irises in every frame: (T, 2, 2) pixels."""
     whole = np.einsum("tc,cei->tei", script.weights, person.eye_motions)
-    turned = np.sin(script.gaze) * (person.camera.stretch, -1) * person.camera.scale * BALL
+    turned = np.sin(script.gaze) * (person.camera.stretch, -1) * person.camera.scale * EYE_RADIUS
     return np.asarray(person.eyes + whole + turned[:, None], np.float32)
 
 
@@ -178,26 +177,26 @@ def _lay_openings(fine: Floats, person: Person, script: Script, gain: float) -> 
             under *= 1 - strength * person.look.lashes * _lashes(rim, column, row, LASH * scale)
 
 
+def _opposite(rim: Floats, other: Floats) -> Floats:
+    """Heights of the other rim at the points of this one: (T, R)."""
+    return np.stack([np.interp(x, *places.T) for x, places in zip(rim[..., 0], other, strict=True)])
+
+
 def _above(upper: Floats, lower: Floats) -> Floats:
     """An upper lid that stops at the lower one: (T, R, 2)."""
-    stopped = upper.copy()
-    for frame, limit in zip(stopped, lower, strict=True):
-        frame[:, 1] = np.minimum(frame[:, 1], np.interp(frame[:, 0], limit[:, 0], limit[:, 1]))
-    return stopped
+    stopped = np.minimum(upper[..., 1], _opposite(upper, lower))
+    return np.stack([upper[..., 0], stopped], axis=-1).astype(np.float32)
 
 
 def _between(upper: Floats, lower: Floats) -> Floats:
     """The line where two lips meet, or half-way between them: (T, R, 2)."""
-    line = upper.copy()
-    for frame, other in zip(line, lower, strict=True):
-        frame[:, 1] = (frame[:, 1] + np.interp(frame[:, 0], other[:, 0], other[:, 1])) / 2
-    return line
+    middle = (upper[..., 1] + _opposite(upper, lower)) / 2
+    return np.stack([upper[..., 0], middle], axis=-1).astype(np.float32)
 
 
 def _moved(rim: Rim, script: Script) -> Floats:
     """Places of a rim's points in every frame, (T, R, 2), x never falling."""
-    used = script.weights.any(axis=0)
-    places = rim.places + np.einsum("tc,cri->tri", script.weights[:, used], rim.motions[used])
+    places = rim.places + np.einsum("tc,cri->tri", script.weights[:, script.used], rim.motions[script.used])
     places[..., 0] = np.maximum.accumulate(places[..., 0], axis=1)
     return np.asarray(places, np.float32)
 
@@ -236,7 +235,7 @@ def _eyeball(person: Person, x: Floats, y: Floats, below: Floats) -> Floats:
     camera, scale = person.camera, person.camera.scale * FINE
     x, y = x / (scale * camera.stretch), y / scale
     away = np.hypot(x, y)
-    white = SCLERA * (1 - 0.5 * np.clip(away / BALL, 0, 1) ** 2)
+    white = SCLERA * (1 - 0.5 * np.clip(away / EYE_RADIUS, 0, 1) ** 2)
     ring = person.look.iris * (1 - 0.35 * _disc(np.abs(away - IRIS), 0.008, scale))
     ball = white + (ring - white) * _disc(away, IRIS, scale)
     ball += (0.02 - ball) * _disc(away, PUPIL, scale)

@@ -59,17 +59,14 @@ class Settings:
             value = getattr(self, name)
             if kind(value):  # a number of numpy's is as good as one of Python's
                 object.__setattr__(self, name, int(value) if kind is is_whole else float(value))
-        whole = {name: getattr(self, name) for name in ("size", "frames")}
         checks = [
             (_one_of(self.classes, CLASS_SETS), f"classes {self.classes!r}; expected one of {_words(CLASS_SETS)}"),
             (_one_of(self.table, TABLES), f"table {self.table!r}; expected one of {_words(TABLES)}"),
             (_one_of(self.family, FAMILIES), f"family {self.family!r}; expected one of {_words(FAMILIES)}"),
-            *(
-                (
-                    type(value) is int and low <= value <= high,
-                    f"{name} {value!r}; expected a whole number {low} to {high}",
-                )
-                for (name, value), (low, high) in zip(whole.items(), ((32, 512), (5, 1000)), strict=True)
+            (is_whole(self.size) and 32 <= self.size <= 512, f"size {self.size!r}; expected a whole number 32 to 512"),
+            (
+                is_whole(self.frames) and 5 <= self.frames <= 1000,
+                f"frames {self.frames!r}; expected a whole number 5 to 1000",
             ),
             (self.fps is None or _within(self.fps, 1, 2000), f"fps {self.fps!r}; expected None or 1 to 2000"),
             (

@@ -78,9 +78,8 @@ BUMP_STEP = 0.07  # decimetres that a bump of strength one moves the skin: as mu
 
 # Every motion that has a displacement of its own: action units by side, then lids.
 CHANNELS = tuple(f"{au}{side}" for au in AUS for side in SIDES)
-SKIN = len(
-    CHANNELS
-)  # channels that move the skin; lids after them come over the eye like a curtain, by their rim alone
+# So many channels move the skin; lids, after them, come over the eye like a curtain, by their rim alone.
+SKIN = len(CHANNELS)
 CHANNELS += tuple(f"{lid}{side}" for lid in LIDS for side in SIDES)
 INDEX: Mapping[str, int] = {name: i for i, name in enumerate(CHANNELS)}
 
