@@ -5,6 +5,7 @@ All clips of a corpus at network size are tens of megabytes, so they are kept wh
 started by ``torchrun``.
 """
 
+import atexit
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -369,4 +370,14 @@ def _accelerator(device: Device, precision: Precision) -> Accelerator:
         state = AcceleratorState()
         if state.device.type != place.type or state.mixed_precision != precision:
             AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    return Accelerator(cpu=place.type == "cpu", mixed_precision=precision)
+    alone = not torch.distributed.is_initialized()
+    accelerator = Accelerator(cpu=place.type == "cpu", mixed_precision=precision)
+    if alone and torch.distributed.is_initialized():
+        atexit.register(_leave_group)
+    return accelerator
+
+
+def _leave_group() -> None:
+    """Leave the group of processes that ``fit`` joined; its threads, still running at exit, would abort the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
