@@ -1,4 +1,4 @@
-"""The words of the library: Sample, InputSpec, Fold, Counts. Nonsense is refused when they are made."""
+"""The words of the library: Sample, ActionUnit, InputSpec, Fold, Counts. Nonsense is refused when they are made."""
 
 import dataclasses
 import math
@@ -15,6 +15,41 @@ FLOW_CHANNELS = ("u", "v", "strain")
 FRAME_CHANNELS = ("grey", "red", "green", "blue")
 FLOW_METHODS = ("dis", "farneback", "tvl1", "raft")
 
+SIDES = ("", "L", "R", "A", "T", "B")
+INTENSITIES = ("", "A", "B", "C", "D", "E")
+UNUSABLE = "frames_missing"  # the flag of a sample of which no picture is there
+
+
+@dataclass(frozen=True)
+class ActionUnit:
+    """One movement of the face in the Facial Action Coding System; ``str`` gives its code, such as ``L12C``.
+
+    Attributes:
+        number: Which one, 1 to 99.
+        side: ``L`` or ``R``: on that side only; ``A``: asymmetric; ``T`` or ``B``: top or bottom lip; nothing: both.
+        intensity: ``A``, a trace, to ``E``, the maximum; nothing where it was not coded.
+        uncertain: Whether the coders were not sure: marked ``?``, one of several joined by ``or`` or a slash, or in
+            ``ref(...)``.
+
+    Raises:
+        InputError: If a part is none of these.
+    """
+
+    number: int
+    side: str = ""
+    intensity: str = ""
+    uncertain: bool = False
+
+    def __post_init__(self) -> None:
+        if not (_positive_int(self.number) and self.number < 100):
+            raise InputError(f"An action unit cannot have the number {self.number!r}; expected 1 to 99.")
+        for name, value, allowed in (("side", self.side, SIDES), ("intensity", self.intensity, INTENSITIES)):
+            if value not in allowed:
+                raise InputError(f"An action unit cannot have the {name} {value!r}; expected one of {allowed}.")
+
+    def __str__(self) -> str:
+        return f"{self.side}{self.number}{self.intensity}{'?' if self.uncertain else ''}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -24,13 +59,15 @@ class Sample:
         corpus: The data set, such as ``casme2``.
         subject: The person within that data set, as its owners write it: ``sub01``, ``006``.
         clip: The clip's name, unique together with the subject.
-        emotion: The owners' label, in lower case.
+        emotion: The owners' label in the words of this library: ``happiness`` where they write ``Happy``.
         onset: Number of the first frame; None where only a finished flow image was published.
         apex: Number of the frame of strongest motion, or None.
         offset: Number of the last frame; None together with ``onset``.
         fps: Frames a second, or None.
-        aus: Action units as FACS codes, such as ``("4", "L12")``.
+        aus: Action units.
         flags: What is odd about this clip, such as ``apex_missing``.
+        emotion_as_written: The label as the owners write it; empty where they give none.
+        objective: Class ``I`` to ``VII`` by action units (Davison, Merghani and Yap, 2018), where one was published.
     """
 
     corpus: str
@@ -41,8 +78,10 @@ class Sample:
     apex: int | None = None
     offset: int | None = None
     fps: float | None = None
-    aus: tuple[str, ...] = ()
+    aus: tuple[ActionUnit, ...] = ()
     flags: tuple[str, ...] = ()
+    emotion_as_written: str = ""
+    objective: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("corpus", "subject", "clip", "emotion"):
@@ -243,9 +282,9 @@ class Fold:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a publication says there is: persons, clips, and clips by class or emotion."""
+    """What a publication says there is: persons (None where it does not say), clips, and clips by class or emotion."""
 
-    subjects: int
+    subjects: int | None
     clips: int
     classes: Mapping[str, int] = field(default_factory=dict)
 

@@ -22,6 +22,8 @@ Image = npt.NDArray[np.uint8]
 # Flow images as they were published for MEGC 2019.
 FLOW_IMAGE = InputSpec("flow", ("u", "v", "strain"), size=28, high=255.0, scaling="channel_min_max", flow_method="tvl1")
 
+VERIFIED = ["corpus", "what", "expected", "found", "ok", "note"]  # columns of what verify returns
+
 CORPORA: Registry[type["Corpus"]] = Registry("corpus")
 
 
@@ -34,7 +36,12 @@ class Corpus(ABC):
     Attributes:
         root: The folder or file as its owners unpack it; None for a corpus that is made, not read.
         name: Its name in the registry.
+        owner: Who gives the data out.
+        homepage: Where to ask.
+        terms: On what terms.
+        forbidden: What may not be done with them.
         counts: What the owners' publication says there is, by ``Sample.corpus``.
+        editions: Counts of other versions of the sheet.
         needs_root: Whether the data lie in a folder; otherwise they are made.
         folder_form: What reads a corpus that is made back from a folder; None if nothing does.
         native_spec: What the data are without any cooking, for networks that do not say what they eat; None for
@@ -43,11 +50,14 @@ class Corpus(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
+    owner: ClassVar[str] = ""
     homepage: ClassVar[str]
     terms: ClassVar[str]
+    forbidden: ClassVar[str] = ""
     needs_root: ClassVar[bool] = True
     folder_form: ClassVar[type["Corpus"] | None] = None
     counts: ClassVar[Mapping[str, Counts]] = {}
+    editions: ClassVar[tuple[Counts, ...]] = ()
     native_spec: ClassVar[InputSpec | None] = None
 
     def __init__(self, root: Path | None = None) -> None:
@@ -105,20 +115,43 @@ class Corpus(ABC):
         """Text that changes when what is read for this sample changes, for caches."""
         raise NotImplementedError
 
+    def apex_index(self, sample: Sample) -> int:
+        """Position of the apex among the frames; the middle one where none can be used.
+
+        Raises:
+            CorpusError: If this corpus holds no frames.
+        """
+        if sample.onset is None or sample.offset is None:
+            raise CorpusError(f"{sample.key}: {self.name} does not know its frames.")
+        if sample.apex is None or sample.apex == sample.onset:
+            return (sample.offset - sample.onset + 1) // 2
+        return sample.apex - sample.onset
+
+    @property
+    def cropped(self) -> bool:
+        """Whether frames show the face only."""
+        return True
+
     @classmethod
     def _how_to_obtain(cls) -> str:
-        return f"{cls.title}. From: {cls.homepage}. Terms: {cls.terms}."
+        parts = {"Owner": cls.owner, "Ask": cls.homepage, "Terms": cls.terms, "You may not": cls.forbidden}
+        return "\n".join([f"{cls.title}.", *(f"  {name}: {text}." for name, text in parts.items() if text)])
 
     @property
     def how_to_obtain(self) -> str:
-        """Where the data come from and what may be done with them."""
+        """Whose the data are, where to ask for them, on what terms, and what may not be done with them."""
         return self._how_to_obtain()
+
+    def edition(self, clips: int) -> Counts | None:
+        """The published counts of the version of the sheet with so many clips, or of the usual one; None if unknown."""
+        versions = [*self.counts.values(), *self.editions]
+        return next((counts for counts in versions if counts.clips == clips), versions[0] if versions else None)
 
     def verify(self) -> "pd.DataFrame":
         """What was found beside what the publication says: one row a corpus and emotion.
 
         Returns:
-            Columns ``corpus``, ``what``, ``expected``, ``found`` and ``ok``.
+            Columns ``corpus``, ``what``, ``expected``, ``found``, ``ok`` and ``note``.
         """
         import pandas as pd
 
@@ -132,7 +165,7 @@ class Corpus(ABC):
                 numbers = {"expected": expected.classes[name], "found": found.classes.get(name, 0)}
                 rows.append({"corpus": corpus, "what": name, **numbers})
         table = pd.DataFrame(rows, columns=["corpus", "what", "expected", "found"])
-        return table.assign(ok=table["expected"] == table["found"])
+        return table.assign(ok=table["expected"] == table["found"], note="")
 
 
 C = TypeVar("C", bound=type[Corpus])

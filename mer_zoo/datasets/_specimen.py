@@ -1,73 +1,101 @@
-"""Made-up copies of corpora in their owners' layout: noise for faces, invented numbers, real irregularities."""
+"""Made-up copies of corpora in their owners' layout: noise for faces, invented numbers, real irregularities.
 
-import csv
+Nothing here, and no ``draw`` of a corpus, uses what reads corpora: a specimen must be able to prove a reader wrong.
+"""
+
+import io
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image as PILImage
 
-from mer_zoo.errors import InputError
-
-# Data set, subject and clip as a file name writes them, and as the organisers' list does; {} is the clip's number.
-SPELLINGS = [
-    ("casme2", "sub01", "EP01_{:02d}f", "sub01", "EP01_{:02d}f"),
-    ("casme2", "sub17", "EP02_{:d}", "sub17", "EP02_{:d}"),
-    ("smic", "s01", "s01_{}_{:02d}", "s01", "s01_{}_{:02d}"),
-    ("smic", "s3", "s3_{}_{:02d}", "s03", "s03_{}_{:02d}"),
-    ("samm", "006", "006_1_{:d}", "6", "006_1_{:d}"),
-    ("samm", "011", "011_2_{:d}", "11", "011_2_{:d}"),
-]
+STRAY = ("Thumbs.db", ".DS_Store", "desktop.ini", "img.lnk", "notes.txt")  # what people and systems leave in folders
+CODES = ("4", "12", "1+2", "R12+R15", "4+7 ", "L14A", "6B+12C", "14", "?", "(R6 or R12)+R15", "ref(12)", "12/14")
 
 
-def write_flow_release(folder: Path, form: str) -> None:
-    """The flow images of MEGC 2019 as ``folder``, ``tree`` or ``npz``, drawn by the synthetic generator."""
-    from mer_zoo.datasets.synthetic_flow import SyntheticFlow
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A made-up clip: what the reader should say of it, and what its owners would write.
 
-    corpus = SyntheticFlow(subjects=len(SPELLINGS), clips_per_subject=6)
-    clips = []
-    for i, sample in enumerate(corpus.samples):
-        clips.append((*_names(i // 6, i % 6, label=i % 3), i % 3, corpus.flow_image(sample)))
-    writers = {"folder": _write_folder, "tree": _write_tree, "npz": _write_npz}
-    if form not in writers:
-        raise InputError(f"form is {form!r}; expected one of {', '.join(writers)}.")
+    Attributes:
+        subject: As ``Sample.subject``.
+        clip: As ``Sample.clip``.
+        onset: Number of its first frame.
+        apex: Number of the strongest frame, or None.
+        offset: Number of its last frame.
+        emotion: As ``Sample.emotion``.
+        written: The emotion in the owners' words.
+        aus: The cell of action units.
+        objective: Objective class, or None.
+        frames: Numbers of the pictures on disk, some outside of the clip perhaps; None for all from onset to offset.
+    """
+
+    subject: str
+    clip: str
+    onset: int
+    apex: int | None
+    offset: int
+    emotion: str = "happiness"
+    written: str = "happiness"
+    aus: str = "12"
+    objective: str | None = None
+    frames: tuple[int, ...] | None = None
+
+    @property
+    def numbers(self) -> Iterable[int]:
+        """Numbers of the pictures on disk."""
+        return range(self.onset, self.offset + 1) if self.frames is None else self.frames
+
+
+def some_window(rng: random.Random, most: int = 3000) -> tuple[int, int, int]:
+    """Onset, apex and offset of a short clip; numbers pass 9, 99 and 999 now and then."""
+    onset = rng.choice([7, 8, 95, 97, 995, 998, rng.randrange(1, most)])
+    offset = onset + rng.randrange(3, 9)
+    return onset, rng.randrange(onset + 1, offset), offset
+
+
+def draw(folder: Path, names: Iterable[str], size: tuple[int, int] = (48, 40), colour: bool = False) -> None:
+    """Draw pictures of ``size``, height and width, grey or coloured: smooth noise that moves a little."""
     folder.mkdir(parents=True, exist_ok=True)
-    writers[form](folder, clips)
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(_picture(number % 8, Path(name).suffix, size, colour))
 
 
-Clip = tuple[str, str, str, str, str, int, np.ndarray]  # corpus, subject and clip on disk, as listed, label, image
+def litter(folder: Path) -> None:
+    """Leave what people and systems leave in folders, and an empty folder."""
+    for name in STRAY:
+        (folder / name).write_bytes(b"\x00\x05\x16\x07")
+    (folder / "empty").mkdir(exist_ok=True)
 
 
-def _names(subject: int, number: int, label: int) -> tuple[str, str, str, str, str]:
-    corpus, *names = SPELLINGS[subject]
-    code = ("ne", "po", "sur")[label]
-    on_disk, clip, listed, listed_clip = (
-        name.format(code, number + 1) if corpus == "smic" else name.format(number + 1) for name in names
+def write_pages(file: Path, pages: dict[str, Sequence[Sequence[Any]]]) -> None:
+    """Write a spreadsheet of one or more pages; text that begins with ``=`` is a formula without a saved value."""
+    import openpyxl
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in pages.items():
+        page = book.create_sheet(name)
+        for row in rows:
+            page.append(list(row))
+    book.save(file)
+
+
+@lru_cache(maxsize=256)
+def _picture(step: int, ending: str, size: tuple[int, int], colour: bool) -> bytes:
+    noise = np.random.default_rng(0).random((16, 16))
+    height, width = size
+    smooth = PILImage.fromarray((noise * 255).astype(np.uint8)).resize(
+        (width + 8, height + 8), PILImage.Resampling.BICUBIC
     )
-    return corpus, on_disk, clip, listed, listed_clip
-
-
-def _picture(folder: Path, subject: str, clip: str, image: np.ndarray) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    blank = " " if subject == "006" else ""  # as in the release
-    PILImage.fromarray(image).save(folder / f"{subject}_{clip}{blank}.png")
-
-
-def _write_folder(folder: Path, clips: list[Clip]) -> None:
-    for _, subject, clip, _, _, _, image in clips:
-        _picture(folder / "flow", subject, clip, image)
-    with (folder / "combined_3class_gt.csv").open("w", newline="") as text:
-        writer = csv.writer(text)  # CRLF, no header, a blank row: as the organisers' files
-        writer.writerows([corpus, subject, clip, label] for corpus, _, _, subject, clip, label, _ in clips)
-        writer.writerow(["", "", "", ""])
-
-
-def _write_tree(folder: Path, clips: list[Clip]) -> None:
-    for left_out in {subject for _, subject, *_ in clips}:
-        for _, subject, clip, _, _, label, image in clips:
-            part = "u_test" if subject == left_out else "u_train"
-            _picture(folder / left_out / part / str(label), subject, clip, image)
-
-
-def _write_npz(folder: Path, clips: list[Clip]) -> None:
-    corpora, subjects, names, _, _, labels, images = zip(*clips, strict=True)
-    np.savez(folder / "flow.npz", image=np.stack(images), label=labels, corpus=corpora, subject=subjects, clip=names)
+    picture = smooth.crop((step // 2, step // 3, step // 2 + width, step // 3 + height))
+    content = io.BytesIO()
+    formats = {".bmp": "BMP", ".png": "PNG"}
+    picture.convert("RGB" if colour else "L").save(content, formats.get(ending.lower(), "JPEG"))
+    return content.getvalue()

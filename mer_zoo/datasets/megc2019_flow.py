@@ -138,7 +138,7 @@ class MEGC2019Flow(Corpus):
     @classmethod
     def write_specimen(cls, folder: Path, form: str = "folder") -> None:
         """Draw a made-up copy: two persons of each data set, six clips each, as ``folder``, ``tree`` or ``npz``."""
-        from mer_zoo.datasets._specimen import write_flow_release
+        from mer_zoo.datasets._specimen_flow import write_flow_release
 
         write_flow_release(folder, form)
 
