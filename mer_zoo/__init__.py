@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from mer_zoo.protocols import Protocol, get_protocol, list_protocols
     from mer_zoo.reporting import Report, report
     from mer_zoo.training import Recipe
-    from mer_zoo.types import InputSpec, Sample
+    from mer_zoo.types import ActionUnit, InputSpec, Sample
+    from mer_zoo.unit_reporting import UnitReport, report_units
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ActionUnit": "types",
     "InputSpec": "types",
     "Protocol": "protocols",
     "Recipe": "training",
     "Report": "reporting",
     "Sample": "types",
+    "UnitReport": "unit_reporting",
     "create_dataset": "evaluation",
     "evaluate": "evaluation",
     "get_protocol": "protocols",
@@ -33,15 +36,18 @@ _HOMES = {
     "list_protocols": "protocols",
     "open_corpus": "datasets",
     "report": "reporting",
+    "report_units": "unit_reporting",
     "save_pretrained": "hub",
 }
 
 __all__ = [
+    "ActionUnit",
     "InputSpec",
     "Protocol",
     "Recipe",
     "Report",
     "Sample",
+    "UnitReport",
     "__version__",
     "create_dataset",
     "create_model",
@@ -55,6 +61,7 @@ __all__ = [
     "open_corpus",
     "preprocessing",
     "report",
+    "report_units",
     "save_pretrained",
     "synth",
     "training",

@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -19,6 +20,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -26,10 +28,11 @@ from tqdm import tqdm
 
 from mer_zoo.datasets import Corpus, list_corpora, open_corpus
 from mer_zoo.errors import CorpusError, InputError
+from mer_zoo.folds import check_folds
 from mer_zoo.metrics import Matrix, confusion, uf1
 from mer_zoo.models import create_model
 from mer_zoo.preprocessing.cache import cook_all
-from mer_zoo.protocols import STAND_IN, Protocol, check_folds, get_protocol
+from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
 from mer_zoo.runs import RunFolder
 from mer_zoo.training import ClipDataset, Device, Recipe, check_device, fit, predict
 from mer_zoo.types import Counts, Fold, InputSpec, Sample, spec_of
@@ -105,7 +108,8 @@ def evaluate(
 
     Returns:
         One row a clip: ``key, corpus, subject, clip, fold, target, pred, p_<class>…``; ``target`` and ``pred`` are
-        class indices. ``attrs["run"]`` says how it was made.
+        class indices. For action units ``target_<class>…, pred_<class>…`` instead, 0 or 1, a unit being predicted from
+        a probability of one half. ``attrs["run"]`` says how it was made.
 
     Raises:
         CorpusError, InputError: If corpora, model, folds and protocol do not fit each other; before any training.
@@ -133,7 +137,7 @@ def evaluate(
         "recipe": asdict(recipe),
     }
     folder = RunFolder(Path(out).expanduser() if out else None, run)
-    for note in protocol.deviations(_counts(data)):
+    for note in protocol.deviations(_counts(data, protocol)):
         logger.warning("%s: %s", protocol.name, note)
     done = {fold.name: table for fold in folds if (table := folder.read(fold)) is not None}
     work = partial(_run_fold, make, data, recipe=recipe, device=device, folder=folder)
@@ -152,7 +156,9 @@ def _run(
 ) -> dict[str, pd.DataFrame]:
     """Run folds, ``jobs`` at a time, with a bar that shows the score so far; quiet where CI is set."""
     tables = dict(done)
-    matrix = sum((_confusion(table, classes) for table in done.values()), np.zeros((classes, classes), np.int64))
+    matrix = np.zeros((classes, classes), np.int64)
+    for table in done.values():
+        matrix = matrix + _confusion(table, classes)
     results = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(joblib.delayed(work)(f) for f in folds)
     with tqdm(total=len(done) + len(folds), initial=len(done), unit="fold", disable=bool(os.environ.get("CI"))) as bar:
         for name, table in results:
@@ -165,6 +171,9 @@ def _run(
 
 
 def _confusion(table: pd.DataFrame, classes: int) -> Matrix:
+    """Counts of a fold; none where a clip may be of any number of classes."""
+    if "target" not in table:
+        return np.zeros((classes, classes), np.int64)
     return confusion(table["target"], table["pred"], classes)
 
 
@@ -186,14 +195,26 @@ def _run_fold(
             "subject": [s.subject for s in test.samples],
             "clip": [s.clip for s in test.samples],
             "fold": fold.name,
-            "target": test.targets,
-            "pred": probabilities.argmax(axis=1),
+            **_answers(test, probabilities),
             **{f"p_{name}": probabilities[:, i] for i, name in enumerate(data.classes)},
         }
     )
     spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
     folder.write(fold, table, {"seed": seed, "losses": losses, **spent})
     return fold.name, table
+
+
+def _answers(test: ClipDataset, probabilities: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Columns of what is true and what was predicted."""
+    targets = np.array(test.targets)
+    if targets.ndim == 1:
+        return {"target": targets, "pred": probabilities.argmax(axis=1)}
+    said = (probabilities > 0.5).astype(np.int64)
+    return {
+        f"{what}_{name}": values[:, i]
+        for what, values in (("target", targets), ("pred", said))
+        for i, name in enumerate(test.classes)
+    }
 
 
 def fold_seed(seed: int, name: str) -> int:
@@ -324,7 +345,7 @@ def _check_samples(protocol: Protocol, samples: list[Sample], persons: Sequence[
     if not samples:
         raise CorpusError(
             f"No clip found that takes part in {protocol.name}, which is of {', '.join(protocol.counts)} and of clips "
-            f"labelled {', '.join(protocol.emotions)}.{RENDERED_LABELS}"
+            f"labelled {', '.join(protocol.emotions) or 'by action units'}.{RENDERED_LABELS}"
         )
     keys = [s.key for s in samples]
     if len(set(keys)) < len(keys):
@@ -346,23 +367,23 @@ def _rendered(data: ClipDataset) -> bool:
 
 
 def _check_classes(data: ClipDataset, protocol: Protocol) -> None:
-    missing = [name for i, name in enumerate(protocol.classes) if i not in data.targets]
-    if missing:
+    there = {name for target in data.targets for name in protocol.names(target)}
+    missing = [name for name in protocol.classes if name not in there]
+    if missing and not protocol.units:
         raise InputError(
             f"{protocol.name}: no clip is {' or '.join(missing)}, so no score over its {len(protocol.classes)} classes "
             f"can be given. Add corpora that have such clips.{RENDERED_LABELS if _rendered(data) else ''}"
         )
 
 
-def _counts(data: ClipDataset) -> dict[str, Counts]:
-    labels = [data.classes[target] for target in data.targets]
-    return {
-        corpus: Counts.of(
-            [s for s in data.samples if s.corpus == corpus],
-            [label for s, label in zip(data.samples, labels, strict=True) if s.corpus == corpus],
-        )
-        for corpus in {s.corpus for s in data.samples}
-    }
+def _counts(data: ClipDataset, protocol: Protocol) -> dict[str, Counts]:
+    found = {}
+    for corpus in {s.corpus for s in data.samples}:
+        clips = [(s.person, t) for s, t in zip(data.samples, data.targets, strict=True) if s.corpus == corpus]
+        classes = Counter(name for _, target in clips for name in protocol.names(target))
+        in_order = {name: classes[name] for name in protocol.classes if classes[name]}
+        found[corpus] = Counts(len({person for person, _ in clips}), len(clips), in_order)
+    return found
 
 
 def _digest(*arrays: Any) -> str:

@@ -1,57 +1,16 @@
 """Protocols as data: which samples, which classes, which folds, how many there should be, and from where."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mer_zoo.errors import InputError
+from mer_zoo.folds import FoldMaker, leave_one_corpus_out, leave_one_subject_out, ten_folds_of_persons
 from mer_zoo.registry import Registry
-from mer_zoo.types import Counts, Fold, Sample
+from mer_zoo.types import UNUSABLE, Counts, Fold, Sample, Target
 
 STAND_IN = "synthetic"  # the corpus of rendered faces
-
-FoldMaker = Callable[[Sequence[Sample]], list[Fold]]
-
-
-def leave_one_subject_out(samples: Sequence[Sample]) -> list[Fold]:
-    """One fold for each person, whose clips are the test part; all others are learnt from.
-
-    Persons, not subject numbers: subject 6 of SAMM and subject 6 of SMIC are two.
-
-    Raises:
-        InputError: If there are fewer than two persons.
-    """
-    persons = sorted({s.person for s in samples})
-    if len(persons) < 2:
-        raise InputError(f"Leave-one-subject-out needs two persons or more; found {persons or 'none'}.")
-    return [
-        Fold(
-            name=person,
-            train=tuple(s for s in samples if s.person != person),
-            test=tuple(s for s in samples if s.person == person),
-        )
-        for person in persons
-    ]
-
-
-def check_folds(folds: Sequence[Fold], samples: Sequence[Sample]) -> None:
-    """Make sure that folds are honest and whole.
-
-    Raises:
-        InputError: If two have one name, if a person is on both sides of one, or if some clip is not tested once.
-    """
-    names = Counter(fold.name for fold in folds)
-    if len(names) < len(folds):
-        raise InputError(f"Folds share names: {[name for name, times in names.items() if times > 1][:3]}.")
-    for fold in folds:
-        both = {s.person for s in fold.train} & {s.person for s in fold.test}
-        if both:
-            raise InputError(f"Fold {fold.name!r} has persons on both sides: {sorted(both)[:3]}; that leaks.")
-    tested = Counter(s.key for fold in folds for s in fold.test)
-    wrong = [s.key for s in samples if tested[s.key] != 1]
-    if wrong or len(tested) != len(samples):
-        raise InputError(f"{len(wrong)} clips are not tested exactly once: {wrong[:3]}.")
+MACRO = "macro"  # the flag of an expression that is no micro-expression
 
 
 @dataclass(frozen=True)
@@ -61,9 +20,15 @@ class Protocol:
     Attributes:
         name: Its name in the registry.
         classes: In the order of the class indices.
-        emotions: Class of each emotion that takes part.
-        counts: Expected persons and clips, by ``Sample.corpus``, of the corpora that take part.
+        emotions: Class of each label that takes part.
+        counts: Expected persons and clips, by ``Sample.corpus``, of the corpora that take part; no clips where nothing
+            was published.
         source: The publication.
+        objective: Labels are objective classes, not emotions.
+        units: Labels are these action units, any number of them at once; class ``AU12`` is unit 12, and ``emotions``
+            is empty, since every clip takes part.
+        left_out: Labels that take no part in one corpus.
+        rules: What else a clip of one corpus must fulfil.
         fold_maker: From samples to folds.
         made: Options of each corpus that is made, not read, which ``evaluate`` opens when no folders are given.
     """
@@ -73,30 +38,54 @@ class Protocol:
     emotions: Mapping[str, str]
     counts: Mapping[str, Counts]
     source: str
+    objective: bool = False
+    units: tuple[int, ...] = ()
+    left_out: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    rules: Mapping[str, Callable[[Sample], bool]] = field(default_factory=dict)
     fold_maker: FoldMaker = leave_one_subject_out
     made: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    def label(self, sample: Sample) -> str | None:
+        """The label that decides the class: the emotion, or the objective class."""
+        return sample.objective if self.objective else sample.emotion
+
     def select(self, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples that take part, in their order.
+        """The samples that take part, in their order; those without pictures and macro-expressions do not.
 
         Rendered faces (``STAND_IN``) may stand in for the corpora of every protocol that knows their labels, so that
         each can be tried without a licence.
         """
-        corpora = {*self.counts, STAND_IN}
-        return [s for s in samples if s.corpus in corpora and s.emotion in self.emotions]
+        return [s for s in samples if self._takes(s)]
 
-    def target(self, sample: Sample) -> int:
-        """Class index of a sample.
+    def _takes(self, sample: Sample) -> bool:
+        label, corpus = self.label(sample), sample.corpus
+        if corpus not in {*self.counts, STAND_IN} or not {UNUSABLE, MACRO}.isdisjoint(sample.flags):
+            return False
+        known = bool(self.units) or (label in self.emotions and label not in self.left_out.get(corpus, ()))
+        return known and (corpus not in self.rules or self.rules[corpus](sample))
+
+    def target(self, sample: Sample) -> Target:
+        """Class index of a sample; for a protocol of action units 0 or 1 for each of them.
 
         Raises:
-            InputError: If its emotion takes no part.
+            InputError: If its label takes no part.
         """
-        if sample.emotion not in self.emotions:
+        if self.units:
+            coded = {unit.number for unit in sample.aus}
+            return tuple(int(unit in coded) for unit in self.units)
+        label = self.label(sample)
+        if label is None or label not in self.emotions:
             raise InputError(
-                f"{sample.key} is labelled {sample.emotion!r}, which {self.name} leaves out; select samples first. "
+                f"{sample.key} is labelled {label!r}, which {self.name} leaves out; select samples first. "
                 f"Taking part: {', '.join(self.emotions)}."
             )
-        return self.classes.index(self.emotions[sample.emotion])
+        return self.classes.index(self.emotions[label])
+
+    def names(self, target: Target) -> list[str]:
+        """The classes that a target says."""
+        if isinstance(target, int):
+            return [self.classes[target]]
+        return [name for name, there in zip(self.classes, target, strict=True) if there]
 
     def folds(self, samples: Sequence[Sample]) -> list[Fold]:
         """The splits of selected samples; ``evaluate`` makes sure that each person is on one side."""
@@ -113,15 +102,27 @@ class Protocol:
             notes.append("rendered persons stand in for the corpora of this protocol; the score is not one of theirs.")
         for corpus, expected in self.counts.items():
             if corpus not in found and expected.clips:
-                notes.append(f"{corpus} is missing: {expected.clips} clips of {expected.subjects} persons.")
-            elif expected.clips and found[corpus] != expected:
+                persons = "" if expected.subjects is None else f" of {expected.subjects} persons"
+                notes.append(f"{corpus} is missing: {expected.clips} clips{persons}.")
+            elif expected.clips and not _agree(found[corpus], expected):
                 notes.append(f"{corpus} has {_in_words(found[corpus])}; expected {_in_words(expected)}.")
         return notes
 
 
+def _agree(found: Counts, expected: Counts) -> bool:
+    """Whether counts are those published, as far as they were."""
+    classes = {name: number for name, number in found.classes.items() if number}
+    return (
+        found.clips == expected.clips
+        and expected.subjects in (None, found.subjects)
+        and (not expected.classes or classes == {name: number for name, number in expected.classes.items() if number})
+    )
+
+
 def _in_words(counts: Counts) -> str:
     classes = ", ".join(f"{name} {number}" for name, number in counts.classes.items())
-    return f"{counts.clips} clips of {counts.subjects} persons ({classes})"
+    persons = "" if counts.subjects is None else f" of {counts.subjects} persons"
+    return f"{counts.clips} clips{persons}{f' ({classes})' if classes else ''}"
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
@@ -148,22 +149,158 @@ def register_protocol(protocol: Protocol) -> Protocol:
 
 THREE = ("negative", "positive", "surprise")
 NEGATIVE = ("anger", "contempt", "disgust", "fear", "repression", "sadness")
+POLARITY = {  # See et al., MEGC 2019: what each emotion counts as; others take no part
+    **{name: name for name in THREE},
+    **dict.fromkeys(NEGATIVE, "negative"),
+    "happiness": "positive",
+}
+FIVE_OBJECTIVE = ("I", "II", "III", "IV", "V")
+CD6ME_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17)
 
-register_protocol(
+CASME2 = "Yan et al., PLOS ONE 9(1), 2014: CASME II"
+SAMM = "Davison et al., IEEE TAFFC 9(1), 2018: SAMM"
+OBJECTIVE = "Davison, Merghani and Yap, J. Imaging 4(10), 2018"
+CASME3 = "Li et al., IEEE TPAMI 45(3), 2023: CAS(ME)^3, part A, second version of its sheet"
+MMEW = "Ben et al., IEEE TPAMI 44(9), 2022: MMEW"
+
+
+def _of(corpus: str, classes: dict[str, int], persons: int | None, source: str, **options: Any) -> Protocol:
+    """A protocol of one corpus; the name says how many classes."""
+    labels = options.pop("emotions", {name: name for name in classes})
+    kind = options.pop("kind", len(classes))
+    counts = {corpus: Counts(persons, sum(classes.values()), classes)}
+    return Protocol(f"{corpus}-{kind}", tuple(classes), labels, counts, f"{source}, leave-one-subject-out", **options)
+
+
+def _three(negative: int, positive: int, surprise: int) -> dict[str, int]:
+    return dict(zip(THREE, (negative, positive, surprise), strict=True))
+
+
+def _apex_moves(sample: Sample) -> bool:
+    """Whether there is an apex after the onset; flow images without frame numbers were made from such clips."""
+    return sample.onset is None or (sample.apex is not None and sample.apex != sample.onset)
+
+
+# MEGC 2019 takes of CASME II the four emotions that its authors first used, and clips whose apex is coded and not the
+# onset itself. That leaves 145 of 147: sub04/EP12_01f has no apex, and that of sub05/EP09_05f is its onset.
+CASME2_IN_MEGC: Any = {
+    "left_out": {"casme2": frozenset({"fear", "sadness"})},
+    "rules": {"casme2": _apex_moves},
+}
+SIXTEEN, TWENTY_FOUR, TWENTY_EIGHT = _three(70, 51, 43), _three(88, 32, 25), _three(92, 26, 15)
+
+MEGC2019 = register_protocol(
     Protocol(
         name="megc2019",
         classes=THREE,
-        emotions={name: name for name in THREE},
+        emotions=POLARITY,
         counts={
-            "smic": Counts(16, 164, {"negative": 70, "positive": 51, "surprise": 43}),
-            "casme2": Counts(24, 145, {"negative": 88, "positive": 32, "surprise": 25}),
-            "samm": Counts(28, 133, {"negative": 92, "positive": 26, "surprise": 15}),
+            "smic": Counts(16, 164, SIXTEEN),
+            "casme2": Counts(24, 145, TWENTY_FOUR),
+            "samm": Counts(28, 133, TWENTY_EIGHT),
         },
         source="See et al., MEGC 2019, composite database evaluation: 442 clips, 68 persons, leave-one-subject-out",
+        **CASME2_IN_MEGC,
+    )
+)
+register_protocol(
+    replace(
+        MEGC2019,
+        name="megc2019-hde",
+        source="See et al., MEGC 2019: the same clips, leave-one-corpus-out (hold-out database evaluation)",
+        fold_maker=leave_one_corpus_out,
+    )
+)
+register_protocol(_of("smic", SIXTEEN, 16, "Li et al., FG 2013: SMIC, camera HS"))
+register_protocol(_of("casme2", TWENTY_FOUR, 24, f"{CASME2}, as in MEGC 2019", emotions=POLARITY, **CASME2_IN_MEGC))
+FIVE = {"happiness": 32, "surprise": 25, "disgust": 63, "repression": 27, "others": 99}
+register_protocol(_of("casme2", FIVE, 26, f"{CASME2}; 247 clips where the sheet has sub24/EP02_07"))
+register_protocol(_of("casme2", {**FIVE, "sadness": 7, "fear": 2}, 26, CASME2))
+register_protocol(_of("samm", TWENTY_EIGHT, 28, f"{SAMM}, as in MEGC 2019", emotions=POLARITY))
+register_protocol(_of("samm", {"anger": 57, "contempt": 12, "happiness": 26, "surprise": 15, "others": 26}, 27, SAMM))
+BASIC = {"happiness": 26, "surprise": 15, "anger": 57, "disgust": 9, "fear": 8, "sadness": 6, "contempt": 12}
+register_protocol(_of("samm", BASIC, 28, f"{SAMM}, without others"))
+
+CASME2_OBJECTIVE = dict(zip(FIVE_OBJECTIVE, (25, 15, 99, 26, 20), strict=True))
+SAMM_OBJECTIVE = dict(zip(FIVE_OBJECTIVE, (24, 13, 20, 8, 3), strict=True))
+for corpus, classes, persons in (("casme2", CASME2_OBJECTIVE, 26), ("samm", SAMM_OBJECTIVE, 21)):
+    register_protocol(_of(corpus, classes, persons, OBJECTIVE, kind="objective", objective=True))
+MEGC2018 = register_protocol(
+    Protocol(
+        name="megc2018",
+        classes=FIVE_OBJECTIVE,
+        emotions={name: name for name in FIVE_OBJECTIVE},
+        counts={"casme2": Counts(26, 185, CASME2_OBJECTIVE), "samm": Counts(21, 68, SAMM_OBJECTIVE)},
+        source="Yap et al., MEGC 2018: objective classes I to V, 253 clips, 47 persons, leave-one-subject-out",
+        objective=True,
+    )
+)
+register_protocol(
+    replace(
+        MEGC2018,
+        name="megc2018-hde",
+        source="Yap et al., MEGC 2018: the same clips, leave-one-corpus-out (hold-out database evaluation)",
+        fold_maker=leave_one_corpus_out,
     )
 )
 
-ANY_NUMBER = Counts(0, 0)
+CASME3_SEVEN = {
+    "happiness": 55,
+    "surprise": 187,
+    "disgust": 250,
+    "fear": 86,
+    "anger": 64,
+    "sadness": 57,
+    "others": 161,
+}
+FOUR = {**POLARITY, "others": "others"}
+register_protocol(_of("casme3", _three(457, 55, 187), None, CASME3, emotions=POLARITY))
+register_protocol(_of("casme3", {**_three(457, 55, 187), "others": 161}, 94, CASME3, emotions=FOUR))
+register_protocol(_of("casme3", CASME3_SEVEN, 94, CASME3))
+MMEW_FOUR = {"happiness": 36, "surprise": 89, "disgust": 72, "others": 66}
+MMEW_SIX = {"happiness": 36, "surprise": 89, "anger": 8, "disgust": 72, "fear": 16, "sadness": 13}
+register_protocol(_of("mmew", _three(109, 36, 89), None, MMEW, emotions=POLARITY))
+register_protocol(_of("mmew", MMEW_FOUR, None, MMEW))
+register_protocol(_of("mmew", MMEW_SIX, None, MMEW))
+register_protocol(_of("mmew", {**MMEW_SIX, "others": 66}, None, MMEW))
+
+ANY_NUMBER = Counts(None, 0)
+FOURDME = "Li et al., IEEE TAFFC 14(4), 2023: 4DME, clips of one label; how many there are of each was not to be had"
+for names in (THREE, (*THREE, "repression", "others")):
+    register_protocol(replace(_of("fourdme", dict.fromkeys(names, 0), None, FOURDME), counts={"fourdme": ANY_NUMBER}))
+register_protocol(
+    replace(
+        _of("dfme", {**dict.fromkeys(BASIC, 0)}, None, ""),
+        counts={"dfme": Counts(259, 2629)},
+        source="Zhao et al., IEEE TAFFC 15(3), 2024: DFME, the three public tables; ten folds of persons (folds: ours)",
+        fold_maker=ten_folds_of_persons,
+    )
+)
+
+
+def _cd6me(clips: int, persons: int | None, *numbers: int) -> Counts:
+    return Counts(persons, clips, {f"AU{unit}": n for unit, n in zip(CD6ME_UNITS, numbers, strict=True)})
+
+
+register_protocol(
+    Protocol(
+        name="cd6me",
+        classes=tuple(f"AU{unit}" for unit in CD6ME_UNITS),
+        emotions={},
+        units=CD6ME_UNITS,
+        counts={
+            "casme": _cd6me(189, None, 23, 17, 70, 0, 1, 4, 40, 3, 9, 23, 14, 13),
+            "casme2": _cd6me(256, 26, 26, 22, 130, 2, 13, 39, 13, 16, 34, 27, 16, 25),
+            "casme3": _cd6me(860, 94, 153, 128, 274, 44, 8, 27, 50, 10, 15, 193, 6, 20),
+            "fourdme": _cd6me(267, None, 46, 54, 102, 8, 25, 89, 1, 2, 53, 4, 6, 11),
+            "mmew": _cd6me(300, None, 50, 41, 109, 70, 10, 47, 8, 38, 37, 17, 6, 11),
+            "samm": _cd6me(159, 29, 6, 18, 23, 10, 3, 46, 5, 6, 28, 13, 4, 6),
+        },
+        source="Varanka et al., arXiv 2211.11425: CD6ME, twelve action units, 2,031 clips, leave-one-corpus-out",
+        fold_maker=leave_one_corpus_out,
+    )
+)
+
 RENDERED = "this library: made-up persons, any number of them, leave-one-subject-out; labels after {}"
 
 
@@ -176,17 +313,14 @@ def _rendered(classes: int | str, names: tuple[str, ...], source: str) -> Protoc
         counts={STAND_IN: ANY_NUMBER},
         source=RENDERED.format(source),
         made={STAND_IN: {"classes": classes}},
+        objective=classes == "objective",
     )
 
 
 register_protocol(
     replace(
         _rendered(3, THREE, "MEGC 2019"),
-        emotions={
-            **{name: name for name in THREE},
-            **dict.fromkeys(NEGATIVE, "negative"),
-            "happiness": "positive",
-        },
+        emotions=POLARITY,
         counts={STAND_IN: ANY_NUMBER, "synthetic_flow": ANY_NUMBER},
     )
 )
@@ -201,5 +335,16 @@ register_protocol(
 register_protocol(
     _rendered(
         "objective", ("I", "II", "III", "IV", "V", "VI", "VII"), "Davison, Merghani and Yap, J. Imaging 4(10), 2018"
+    )
+)
+register_protocol(
+    Protocol(
+        name="synthetic-au",
+        classes=tuple(f"AU{unit}" for unit in CD6ME_UNITS),
+        emotions={},
+        units=CD6ME_UNITS,
+        counts={STAND_IN: ANY_NUMBER},
+        source=RENDERED.format("CD6ME, twelve action units"),
+        made={STAND_IN: {"classes": "au"}},
     )
 )

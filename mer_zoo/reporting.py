@@ -90,7 +90,7 @@ class Report:
     def to_markdown(self) -> str:
         """The report as text with tables."""
         facts = self.to_dict()
-        persons = sum(c.subjects for c in self.found.values())
+        persons = sum(c.subjects or 0 for c in self.found.values())
         low, high = self.interval
         between = f"{low:.3f} to {high:.3f}" if np.isfinite(low) else "not given: too few persons show every class"
         title = self.protocol.name + (" on rendered persons" if self.protocol.stood_in_by(self.found) else "")
@@ -101,21 +101,21 @@ class Report:
             f"95 % interval of UF1 over persons: {between}.",
             *(f"Note: {note}" for note in self.notes),
             "",
-            *_table(
+            *markdown_table(
                 ["corpus", "persons", "clips", "UF1", "UAR", "accuracy", "weighted F1"],
                 [
                     ["all", persons, *_cells(facts["pooled"])],
                     *([name, self.found[name].subjects, *_cells(s)] for name, s in facts["corpora"].items()),
                 ],
             ),
-            *_table(
+            *markdown_table(
                 ["class", "clips", "F1", "recall", *(f"predicted {name}" for name in self.protocol.classes)],
                 [
                     [name, c["clips"], _number(c["f1"]), _number(c["recall"]), *row]
                     for (name, c), row in zip(facts["classes"].items(), facts["confusion"], strict=True)
                 ],
             ),
-            *_how(self.run),
+            *how(self.run),
         ]
         return "\n".join(lines)
 
@@ -167,6 +167,8 @@ def report(predictions: pd.DataFrame, protocol: str | Protocol, out: str | Path 
 def _check(predictions: pd.DataFrame, protocol: Protocol) -> None:
     if not isinstance(predictions, pd.DataFrame):
         raise InputError(f"predictions is a {type(predictions).__name__}; expected a table as evaluate returns it.")
+    if protocol.units:
+        raise InputError(f"{protocol.name} is of action units; score it by mer_zoo.report_units.")
     needed = ["key", "corpus", "subject", "clip", "fold", "target", "pred"]
     missing = [name for name in needed if name not in predictions]
     if missing or not len(predictions):
@@ -222,7 +224,7 @@ def _cells(scores: Mapping[str, Any]) -> list[Any]:
     return [scores["clips"], *(_number(scores[name]) for name in ("uf1", "uar", "accuracy", "weighted_f1"))]
 
 
-def _table(header: list[str], rows: list[list[Any]]) -> list[str]:
+def markdown_table(header: list[str], rows: list[list[Any]]) -> list[str]:
     """A Markdown table, padded so that it reads as text too."""
     cells = [header, *[[str(cell) for cell in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
@@ -238,7 +240,7 @@ def _table(header: list[str], rows: list[list[Any]]) -> list[str]:
     return [lines[0], rule, *lines[1:], ""]
 
 
-def _how(run: Mapping[str, Any]) -> list[str]:
+def how(run: Mapping[str, Any]) -> list[str]:
     """Model, selection rule, recipe and versions, as far as the table says."""
     if not run:
         return ["How these predictions were made is not recorded in the table.", ""]

@@ -10,19 +10,20 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mer_zoo.errors import InputError, MerZooError
-from mer_zoo.types import InputSpec, Sample, spec_of
+from mer_zoo.losses import loss_for
+from mer_zoo.types import InputSpec, Sample, Target, spec_of
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine"]
@@ -93,12 +94,12 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-class ClipDataset(Dataset[tuple[Tensor, int, int]]):
-    """Cooked clips in memory. An item is (input tensor, class index, position).
+class ClipDataset(Dataset[tuple[Tensor, Target, int]]):
+    """Cooked clips in memory. An item is (input tensor, target, position).
 
     Attributes:
         inputs: (N, *spec.shape), float32.
-        targets: N class indices.
+        targets: N class indices; or, for action units, N tuples of 0 or 1 for each.
         samples: The N samples.
         spec: What the inputs are.
         classes: Names by class index.
@@ -107,7 +108,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
     def __init__(
         self,
         inputs: npt.NDArray[np.float32],
-        targets: Sequence[int],
+        targets: Sequence[Target],
         samples: Sequence[Sample],
         spec: InputSpec,
         classes: tuple[str, ...],
@@ -120,7 +121,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, int, int]:
+    def __getitem__(self, position: int) -> tuple[Tensor, Target, int]:
         clip = torch.tensor(self.inputs[position])
         return (self.augment(clip) if self.augment else clip), self.targets[position], position
 
@@ -145,7 +146,8 @@ def fit(model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto"
 
     Args:
         model: Maps (B, …) to logits (B, C).
-        data: A dataset, or a pair of tensors: inputs (N, …) and class indices (N,).
+        data: A dataset, or a pair of tensors: inputs (N, …) and class indices (N,), or (N, C) of 0 and 1, where a clip
+            may be of any number of classes; the loss is then binary cross-entropy, the mean over classes.
         recipe: How.
         device: ``cpu``, ``cuda``, or ``auto``, a GPU if there is one. The model stays there.
 
@@ -184,7 +186,7 @@ def _train(
     """The loop itself; every process takes its share of each batch."""
     x, y = (part.to(accelerator.device) for part in data)
     processes, rank = accelerator.num_processes, accelerator.process_index
-    weight = _class_weights(y) if recipe.balanced else torch.ones(int(y.max()) + 1, device=y.device)
+    loss_of, weigh = loss_for(y, recipe.balanced)
     order = torch.Generator().manual_seed(recipe.seed)
     losses = []
     with _prepared(accelerator, model.to(accelerator.device), recipe) as (wrapped, optimizer, scheduler):
@@ -197,8 +199,7 @@ def _train(
                 with accelerator.autocast():
                     logits = wrapped(inputs)
                 logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-                loss = F.cross_entropy(logits, y[mine], _fit_to(weight, logits), reduction="sum")
-                share = loss / weight[y[batch]].sum()
+                share = loss_of(logits, y[mine]) / weigh(y[batch])
                 accelerator.backward(share * processes)  # gradients are averaged over processes
                 optimizer.step()
                 optimizer.zero_grad()
@@ -219,32 +220,27 @@ def _prepared(accelerator: Accelerator, model: nn.Module, recipe: Recipe) -> Ite
         accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
 
 
-def _fit_to(weight: Tensor, logits: Tensor) -> Tensor:
-    """Class weights in the number and type of the logits; a class without training clips weighs nothing."""
-    missing = logits.shape[1] - len(weight)
-    if missing < 0:
-        raise InputError(f"The model gives {logits.shape[1]} logits; class index {len(weight) - 1} needs more.")
-    return F.pad(weight, (0, missing)).to(logits.dtype)
-
-
 @torch.no_grad()
 def predict(model: nn.Module, data: Data, *, batch_size: int = 256, device: Device = "auto") -> Tensor:
     """Class probabilities (N, C) of N clips, float32 on the CPU.
 
+    They sum to one, unless the targets of ``data`` say that a clip may be of any number of classes.
+
     Args:
         model: Maps (B, …) to logits (B, C).
-        data: A dataset, or a pair of tensors, whose class indices are not looked at.
+        data: A dataset, or a pair of tensors; of the targets only the shape is looked at.
         batch_size: Clips at a time.
         device: As for ``fit``.
 
     Raises:
         InputError: If shapes or values do not fit the model.
     """
-    x, _ = _tensors(model, data)
+    x, y = _tensors(model, data)
+    squash = torch.sigmoid if y.ndim == 2 else partial(torch.softmax, dim=1)
     place = _place(device, "no")
     training = model.training
     model.to(place).eval()
-    parts = [model(part.to(place)).float().softmax(dim=1).cpu() for part in torch.split(x, batch_size)]
+    parts = [squash(model(part.to(place)).float()).cpu() for part in torch.split(x, batch_size)]
     model.train(training)
     return torch.cat(parts)
 
@@ -290,12 +286,6 @@ def _batches(clips: int, size: int, order: torch.Generator, least: int) -> Itera
     yield from positions.tensor_split(ends)
 
 
-def _class_weights(y: Tensor) -> Tensor:
-    """N / (C * N_c), the mean weight of a clip being one; 0 for a class without training clips."""
-    counts = torch.bincount(y)
-    return torch.where(counts > 0, len(y) / (counts.clamp(min=1) * (counts > 0).sum()), 0.0)
-
-
 def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[Any, torch.optim.lr_scheduler.LRScheduler]:
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer: torch.optim.Optimizer
@@ -336,10 +326,11 @@ def _pair(data: object) -> tuple[Tensor, Tensor]:
         )
     x, y = cast(tuple[Tensor, Tensor], data)
     whole = not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
-    if len(x) != len(y) or y.ndim != 1 or not whole or (len(y) and int(y.min()) < 0):
+    many = y.ndim == 2 and bool(((y == 0) | (y == 1)).all())
+    if len(x) != len(y) or not (many or (y.ndim == 1 and whole and not (len(y) and int(y.min()) < 0))):
         raise InputError(
             f"{len(x)} inputs and class indices of shape {tuple(y.shape)}, {y.dtype}; expected one whole number, 0 or "
-            "more, for each input."
+            "more, for each input, or 0 and 1 for each class."
         )
     return x if x.is_floating_point() else x.float(), y.long()
 

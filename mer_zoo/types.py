@@ -17,6 +17,8 @@ FLOW_METHODS = ("dis", "farneback", "tvl1", "raft")
 
 SIDES = ("", "L", "R", "A", "T", "B")
 INTENSITIES = ("", "A", "B", "C", "D", "E")
+Target = int | tuple[int, ...]  # a class index, or 0 or 1 for each class
+
 UNUSABLE = "frames_missing"  # the flag of a sample of which no picture is there
 
 

@@ -17,6 +17,7 @@ from mer_zoo.datasets.synthetic_flow import SyntheticFlow
 from mer_zoo.errors import CorpusError, InputError, UnknownNameError
 from mer_zoo.preprocessing.flow import flow_image, strain
 from mer_zoo.synth.emotions import MIEX, NEGATIVE
+from mer_zoo.types import ActionUnit
 
 FORMS = ("folder", "tree", "npz")
 
@@ -333,7 +334,7 @@ def test_other_seeds_are_other_persons() -> None:
 def test_labels_follow_from_action_units() -> None:
     corpus = open_corpus("synthetic_flow", subjects=40)
     for sample in corpus.samples:
-        units = {int(unit) for unit in sample.aus}
+        units = {unit.number for unit in sample.aus}
         assert len(units - set(MIEX[sample.emotion])) <= 1  # at most one stray unit
         assert {u for u, p in MIEX[sample.emotion].items() if p == 1.0} <= units
     emotions = [s.emotion for s in corpus.samples]
@@ -345,13 +346,13 @@ def test_a_brow_that_rises_moves_upwards_and_a_smile_outwards() -> None:
     """u to the right, v downwards; the picture shows the face as a camera does."""
     corpus: Any = open_corpus("synthetic_flow", subjects=60)
     mean = {
-        unit: np.mean([corpus.flow(s) for s in corpus.samples if unit in s.aus], axis=0) for unit in ("1", "12", "26")
+        unit: np.mean([corpus.flow(s) for s in corpus.samples if ActionUnit(unit) in s.aus], axis=0) for unit in (1, 12, 26)
     }
     brow, mouth_left, mouth_right, chin = np.s_[2:6, 9:19], np.s_[19:23, 6:11], np.s_[19:23, 17:22], np.s_[24:, 10:18]
-    assert mean["1"][brow][..., 1].mean() < -0.05
-    assert mean["12"][mouth_left][..., 0].mean() < -0.02
-    assert mean["12"][mouth_right][..., 0].mean() > 0.02
-    assert mean["26"][chin][..., 1].mean() > 0.05
+    assert mean[1][brow][..., 1].mean() < -0.05
+    assert mean[12][mouth_left][..., 0].mean() < -0.02
+    assert mean[12][mouth_right][..., 0].mean() > 0.02
+    assert mean[26][chin][..., 1].mean() > 0.05
 
 
 def test_a_person_and_its_first_clip_draw_from_different_streams() -> None:

@@ -20,7 +20,8 @@ from mer_zoo import training
 from mer_zoo.datasets import Corpus
 from mer_zoo.errors import InputError, MerZooError
 from mer_zoo.preprocessing.flow import flow_image
-from mer_zoo.training import ClipDataset, Recipe, _batches, _class_weights, augment, fit, mirror, predict
+from mer_zoo.losses import _class_weights
+from mer_zoo.training import ClipDataset, Recipe, _batches, augment, fit, mirror, predict
 from mer_zoo.types import InputSpec
 
 SPEC = mer_zoo.input_spec("ststnet")

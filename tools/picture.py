@@ -21,7 +21,7 @@ def main() -> None:
         draw.text((4, TOP + row * (TILE + 4) + TILE // 2 - 8), channel, fill=0, font=font)
     for column, sample in enumerate(chosen):
         x = LEFT + column * (TILE + 4)
-        draw.text((x + 2, 4), f"{sample.emotion}\nAU {'+'.join(sample.aus)}", fill=0, font=font)
+        draw.text((x + 2, 4), f"{sample.emotion}\nAU {'+'.join(map(str, sample.aus))}", fill=0, font=font)
         for row, plane in enumerate(np.moveaxis(corpus.flow_image(sample), -1, 0)):
             tile = Image.fromarray(plane).resize((TILE, TILE), Image.Resampling.BICUBIC)
             sheet.paste(tile, (x, TOP + row * (TILE + 4)))

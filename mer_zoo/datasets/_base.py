@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,14 @@ from mer_zoo.types import Counts, InputSpec, Sample
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mer_zoo.datasets._verify import Check
+
 Image = npt.NDArray[np.uint8]
 
 # Flow images as they were published for MEGC 2019.
 FLOW_IMAGE = InputSpec("flow", ("u", "v", "strain"), size=28, high=255.0, scaling="channel_min_max", flow_method="tvl1")
 
-VERIFIED = ["corpus", "what", "expected", "found", "ok", "note"]  # columns of what verify returns
+VERIFIED = ["corpus", "what", "expected", "found", "ok", "note"]
 
 CORPORA: Registry[type["Corpus"]] = Registry("corpus")
 
@@ -115,17 +117,29 @@ class Corpus(ABC):
         """Text that changes when what is read for this sample changes, for caches."""
         raise NotImplementedError
 
-    def apex_index(self, sample: Sample) -> int:
-        """Position of the apex among the frames; the middle one where none can be used.
+    def frame_numbers(self, sample: Sample) -> list[int]:
+        """The owners' number of each frame of ``clip``; here all from onset to offset.
 
         Raises:
-            CorpusError: If this corpus holds no frames.
+            CorpusError: If the sample has none.
         """
         if sample.onset is None or sample.offset is None:
-            raise CorpusError(f"{sample.key}: {self.name} does not know its frames.")
-        if sample.apex is None or sample.apex == sample.onset:
-            return (sample.offset - sample.onset + 1) // 2
-        return sample.apex - sample.onset
+            raise CorpusError(f"{sample.key}: {self.name} gives no onset and offset; flow goes from onset to apex.")
+        return list(range(sample.onset, sample.offset + 1))
+
+    def apex_index(self, sample: Sample) -> int:
+        """Position of the apex among the frames: the nearest that is there.
+
+        It is the middle one where no apex is coded, where it lies outside of the clip, or where it is the onset itself,
+        so that nothing would have moved.
+
+        Raises:
+            CorpusError: If frames have no numbers.
+        """
+        numbers, apex = self.frame_numbers(sample), sample.apex
+        if apex is None or not (sample.onset or 0) < apex <= (sample.offset or 0):
+            return len(numbers) // 2
+        return min(range(len(numbers)), key=lambda i: abs(numbers[i] - apex)) or len(numbers) // 2
 
     @property
     def cropped(self) -> bool:
@@ -147,25 +161,34 @@ class Corpus(ABC):
         versions = [*self.counts.values(), *self.editions]
         return next((counts for counts in versions if counts.clips == clips), versions[0] if versions else None)
 
-    def verify(self) -> "pd.DataFrame":
-        """What was found beside what the publication says: one row a corpus and emotion.
+    def verify(self, pictures: bool = False) -> "pd.DataFrame":
+        """Print and return what was found beside what the owners and their papers say.
+
+        It holds names, numbers and a checksum, and no face, so that it can be passed on.
+
+        Args:
+            pictures: Open every picture, too.
 
         Returns:
-            Columns ``corpus``, ``what``, ``expected``, ``found``, ``ok`` and ``note``.
-        """
-        import pandas as pd
+            Columns ``corpus``, ``what``, ``expected``, ``found``, ``ok`` and ``note``, all but ``ok`` text.
 
-        rows: list[dict[str, Any]] = []
+        Raises:
+            CorpusError: If the folder holds no sheet where there should be one, or one that cannot be read.
+        """
+        from mer_zoo.datasets._verify import as_table, as_text
+
+        table = as_table(self.checks(pictures))
+        print(as_text(table))
+        return table
+
+    def checks(self, pictures: bool = False) -> "Iterator[Check]":
+        """The lines of ``verify``."""
+        from mer_zoo.datasets._verify import counted, opened
+
         for corpus, expected in self.counts.items():
-            samples = [s for s in self.samples if s.corpus == corpus]
-            found = Counts.of(samples, [s.emotion for s in samples])
-            rows.append({"corpus": corpus, "what": "persons", "expected": expected.subjects, "found": found.subjects})
-            rows.append({"corpus": corpus, "what": "clips", "expected": expected.clips, "found": found.clips})
-            for name in expected.classes:
-                numbers = {"expected": expected.classes[name], "found": found.classes.get(name, 0)}
-                rows.append({"corpus": corpus, "what": name, **numbers})
-        table = pd.DataFrame(rows, columns=["corpus", "what", "expected", "found"])
-        return table.assign(ok=table["expected"] == table["found"], note="")
+            yield from counted(corpus, [s for s in self.samples if s.corpus == corpus], expected)
+        if pictures:
+            yield opened(self, self.samples)
 
 
 C = TypeVar("C", bound=type[Corpus])

@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
+from dataclasses import replace
 
+from mer_zoo.errors import InputError
 from mer_zoo.types import ActionUnit
 
 CODE = re.compile(r"(?:AU)?([LRATB]?)(\d{1,2})([A-E]?)(\?)?", re.IGNORECASE)
@@ -29,9 +31,9 @@ SPELLINGS = {
 def parse_aus(text: str) -> tuple[tuple[ActionUnit, ...], tuple[str, ...]]:
     """Action units as FACS coders write them, and what could not be read.
 
-    Units are joined by ``+``, a comma of any script or a blank. A unit is a number with a side before it (``L R A T B``), an
-    intensity behind it (``A`` to ``E``) and perhaps a question mark: ``R12+L4C?``. Units joined by ``or`` or a slash,
-    and those in ``ref(...)``, are uncertain, all of them. ``?`` alone says that nothing is known.
+    Units are joined by ``+``, a comma of any script or a blank. A unit is a number with a side before it (one of
+    ``LRATB``), an intensity behind it (``A`` to ``E``) and perhaps a question mark: ``R12+L4C?``. Units joined by
+    ``or`` or a slash, and those in ``ref(...)``, are uncertain, all of them. ``?`` alone says that nothing is known.
 
     >>> [str(unit) for unit in parse_aus("(R6 or R12)+R15")[0]]
     ['R6?', 'R12?', 'R15']
@@ -43,11 +45,23 @@ def parse_aus(text: str) -> tuple[tuple[ActionUnit, ...], tuple[str, ...]]:
         for word in re.split(rf"[\s()/{PLUS}]+", term):
             found = CODE.fullmatch(word)
             if found and int(found[2]):
-                unit = ActionUnit(int(found[2]), found[1].upper(), found[3].upper(), doubtful or bool(found[4]))
+                unit = replace(read_unit(word), uncertain=doubtful or bool(found[4]))
                 units += [] if unit in units else [unit]
             elif word.lower() not in NOTHING | NO_CODES:
                 unread.append(word)
     return tuple(units), tuple(unread)
+
+
+def read_unit(code: str) -> ActionUnit:
+    """One action unit from its code, as ``str`` of it gives: ``L12``.
+
+    Raises:
+        InputError: If the text is no such code.
+    """
+    found = CODE.fullmatch(code)
+    if not found:
+        raise InputError(f"{code!r} is no action unit; expected such as 4, L12 or R12C?.")
+    return ActionUnit(int(found[2]), found[1].upper(), found[3].upper(), bool(found[4]))
 
 
 def _terms(text: str) -> list[str]:

@@ -29,6 +29,10 @@ class Formula:
 FORMULA = Formula()
 
 
+class NoSheetError(CorpusError):
+    """There is no such sheet."""
+
+
 class RowError(ValueError):
     """A row of a sheet that cannot be read; the corpus gathers all of them into one error."""
 
@@ -96,7 +100,8 @@ def find_sheet(sheet: Sheet, tree: Tree, named: Path | None = None) -> Path:
     """The file of a sheet: the named one, or the one below the root or in the two folders above it.
 
     Raises:
-        CorpusError: If there is none, or if there are several that differ.
+        NoSheetError: If there is none.
+        CorpusError: If there are several that differ.
     """
     if named is not None:
         if not named.is_file():
@@ -111,7 +116,7 @@ def find_sheet(sheet: Sheet, tree: Tree, named: Path | None = None) -> Path:
         if found:
             return next(iter(found.values()))
     others = sorted(shown(file.name) for file in tree.files() if file.suffix.lower() in ENDINGS)
-    raise CorpusError(
+    raise NoSheetError(
         f"No sheet {_alternatives(sheet)} in {shown(tree.root)} or the two folders above it; tables there: "
         f"{', '.join(others[:20]) or 'none'}. Put the owners' sheet there, or name it by sheet=PATH."
     )

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from PIL import Image as PILImage
 
 from mer_zoo.datasets._base import Corpus, Image, register_corpus
+from mer_zoo.datasets._labels import read_unit
 from mer_zoo.errors import CorpusError, InputError
-from mer_zoo.synth.emotions import unit_numbers
+from mer_zoo.synth.emotions import OBJECTIVE
 from mer_zoo.synth.generator import VERSION, Generator
 from mer_zoo.synth.settings import is_whole, settings_of
 from mer_zoo.synth.units import AUS, SIDES
@@ -42,7 +43,7 @@ class _Faces(Corpus):
 
     def multi_hot(self, sample: Sample) -> npt.NDArray[np.float32]:
         """Which of the 17 action units are coded, (17,) of 0 and 1, in the order 1, 2, 4, 5, 6, 7, 9, …, 26."""
-        return np.isin(AUS, list(unit_numbers(sample.aus))).astype(np.float32)
+        return np.isin(AUS, [unit.number for unit in sample.aus]).astype(np.float32)
 
 
 class SyntheticFolder(_Faces):
@@ -174,17 +175,18 @@ class Synthetic(_Faces):
         """One sample for each person and clip; frames are numbered from nought."""
         for subject in range(self.subjects):
             for clip in range(self.clips_per_subject):
-                coding = self.generator.coding(subject, clip)
+                coding, label = self.generator.coding(subject, clip), self.generator.label(subject, clip)[1]
                 yield Sample(
                     corpus=self.name,
                     subject=self._subject_name(subject),
                     clip=f"{clip:03d}",
-                    emotion=self.generator.label(subject, clip)[1],
+                    emotion=label,
                     onset=0,
                     apex=coding.apex,
                     offset=self.generator.settings.frames - 1,
                     fps=coding.fps,
-                    aus=coding.units,
+                    aus=tuple(map(read_unit, coding.units)),
+                    objective=label if self.generator.settings.classes == "objective" else None,
                 )
 
     def clip(self, sample: Sample) -> Image:
@@ -256,15 +258,15 @@ class Synthetic(_Faces):
             raise InputError(f"sample is {sample!r}; expected one of corpus.samples.")
         if sample not in self._numbers:
             raise CorpusError(
-                f"{sample.key}, {sample.emotion}, {'+'.join(sample.aus)}, is not in this corpus, which begins with "
-                f"{self.samples[0]}. Take samples of the corpus itself; other knobs make other clips."
+                f"{sample.key}, {sample.emotion}, {'+'.join(map(str, sample.aus))}, is not in this corpus, which "
+                f"begins with {self.samples[0]}. Take samples of the corpus itself; other knobs make other clips."
             )
         return self._numbers[sample]
 
 
 def _to_row(sample: Sample) -> list[Any]:
     frames = [sample.onset, sample.apex, sample.offset]
-    return [sample.subject, sample.clip, sample.emotion, *frames, sample.fps, "+".join(sample.aus)]
+    return [sample.subject, sample.clip, sample.emotion, *frames, sample.fps, "+".join(map(str, sample.aus))]
 
 
 def _from_row(row: list[str]) -> Sample:
@@ -286,7 +288,8 @@ def _from_row(row: list[str]) -> Sample:
         apex=int(apex),
         offset=int(offset),
         fps=float(fps),
-        aus=tuple(units.split("+")),
+        aus=tuple(map(read_unit, units.split("+"))),
+        objective=emotion if emotion in OBJECTIVE else None,
     )
 
 

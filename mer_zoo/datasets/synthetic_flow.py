@@ -18,7 +18,7 @@ from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.preprocessing.flow import flow_image
 from mer_zoo.synth.emotions import MIEX, NEGATIVE
 from mer_zoo.synth.units import BLINK, BUMPS
-from mer_zoo.types import Sample
+from mer_zoo.types import ActionUnit, Sample
 
 SIZE = 28  # pixels; eyes at a quarter of the width and of the height, mouth at three quarters
 VERSION = 1  # raise when a draw changes
@@ -78,7 +78,7 @@ class SyntheticFlow(Corpus):
             subject=f"{self.seed}-{subject:03d}",
             clip=f"{clip:03d}",
             emotion=emotion,
-            aus=tuple(str(unit) for unit in sorted(units)),
+            aus=tuple(ActionUnit(unit) for unit in sorted(units)),
         )
 
     @cached_property
@@ -96,7 +96,7 @@ class SyntheticFlow(Corpus):
         subject, clip = self._numbers[sample.key]
         person = np.random.default_rng([self.seed, subject, 0, PERSON])
         rng = np.random.default_rng([self.seed, subject, clip, MOTION])
-        bumps = _bumps(sample.aus, person, rng)
+        bumps = _bumps([unit.number for unit in sample.aus], person, rng)
         y, x = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE
         bell = np.exp(
             -((x - bumps[:, 0, None, None]) ** 2 + (y - bumps[:, 1, None, None]) ** 2)
@@ -122,11 +122,11 @@ class SyntheticFlow(Corpus):
             PILImage.fromarray(corpus.flow_image(sample)).save(folder / f"{sample.subject}_{sample.clip}.png")
 
 
-def _bumps(units: tuple[str, ...], person: np.random.Generator, rng: np.random.Generator) -> npt.NDArray[Any]:
+def _bumps(units: list[int], person: np.random.Generator, rng: np.random.Generator) -> npt.NDArray[Any]:
     """Both sides' bumps, (N, 5), strengths in pixels: the person's proportions, the clip's intensities and a blink."""
     shift, stretch = person.normal(0, 0.02, 2), person.normal(1, 0.05, 2)
     strength, lean, width = person.lognormal(-1.15, 0.3), person.normal(0, 0.15), person.normal(1, 0.1)
-    active = [(BUMPS[int(unit)], strength * rng.uniform(0.5, 1.5)) for unit in units]
+    active = [(BUMPS[unit], strength * rng.uniform(0.5, 1.5)) for unit in units]
     if rng.random() < 0.5:
         active.append((BLINK, strength * rng.uniform(0.3, 1.0)))
     rows = []

@@ -56,6 +56,12 @@ def _cook(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec) -> npt.NDA
         logger.warning(
             "%s holds flow by %s; this network was made for flow by %s.", corpus.name, given, spec.flow_method
         )
+    if samples and corpus.native_spec is None and not corpus.cropped:
+        logger.warning(
+            "%s: these pictures show more than the face; the middle square of each is taken, and no face is aligned. "
+            "Scores will suffer; cropped pictures are better.",
+            corpus.name,
+        )
     inputs = np.empty((len(samples), *spec.shape), np.float32)
     for i, sample in enumerate(samples):
         inputs[i] = cook(corpus, sample, spec)

@@ -2,7 +2,8 @@
 
 Published flow images are only put in order and range. Raw frames can become every kind: flow at the clip's own size
 and then made smaller, clips, and differences. That flow is estimated before it is made smaller, and what size the
-clip has then, are ours: papers seldom say.
+clip has then, are ours: papers seldom say. Frames that are not square are squeezed where the owners cut the face out,
+as papers do; of whole pictures the middle square is taken, which is no alignment.
 """
 
 import numpy as np
@@ -40,8 +41,9 @@ def cook(corpus: Corpus, sample: Sample, spec: InputSpec) -> Array:
     clip = corpus.clip(sample)
     try:
         _check_clip(clip, least=1 if spec.kind == "clip" else 2)
+        clip = _square(clip, corpus.cropped)
         if spec.kind == "flow":
-            return cook_flow(clip[0], clip[_apex(clip, sample)], spec)
+            return cook_flow(clip[0], clip[_apex(corpus, sample, len(clip))], spec)
         return cook_frames(clip, spec)
     except InputError as error:
         raise InputError(f"{sample.key}: {error}") from None
@@ -93,18 +95,15 @@ def cook_frames(clip: Frames, spec: InputSpec) -> Array:
 
 
 def _check_clip(clip: npt.NDArray[np.generic], least: int) -> None:
-    """Refuse what is not ``least`` or more square frames of uint8, (T, S, S) or (T, S, S, 3).
+    """Refuse what is not ``least`` or more frames of uint8, (T, H, W) or (T, H, W, 3).
 
     Raises:
         InputError: If the type, the shape or the number of frames is another.
     """
-    if clip.dtype != np.uint8 or clip.ndim not in (3, 4) or clip.shape[3:] not in ((), (3,)):
+    if clip.dtype != np.uint8 or clip.ndim not in (3, 4) or clip.shape[3:] not in ((), (3,)) or 0 in clip.shape[1:]:
         raise InputError(f"the clip is {clip.dtype} {clip.shape}; expected uint8 (T, H, W) or (T, H, W, 3), 0..255.")
     if len(clip) < least:
         raise InputError(f"the clip has {len(clip)} frames; expected {least} or more. Leave it out.")
-    height, width = clip.shape[1:3]
-    if height != width or not height:
-        raise InputError(f"the frames have {height} x {width} pixels; crop them to a square around the face first.")
 
 
 def _resize(image: Array, size: int) -> Array:
@@ -120,25 +119,29 @@ def _resize(image: Array, size: int) -> Array:
     return np.asarray(cv2.resize(image, (size, size), interpolation=way), np.float32)
 
 
-def _apex(clip: Frames, sample: Sample) -> int:
-    """Index of the apex among the frames; InputError if that cannot be told."""
-    if sample.apex is None or sample.onset is None or sample.offset is None:
+def _apex(corpus: Corpus, sample: Sample, frames: int) -> int:
+    """Position of the apex; InputError if frames are missing that have numbers, so that it cannot be told."""
+    numbers = corpus.frame_numbers(sample)
+    if len(numbers) != frames:
         raise InputError(
-            f"onset {sample.onset}, apex {sample.apex}, offset {sample.offset}; flow goes from onset to apex. Leave "
-            "this clip out, or take a network that eats clips."
+            f"the clip has {frames} frames for {len(numbers)} numbers, {sample.onset}..{sample.offset}, so that the "
+            "apex cannot be told. Find the missing frames or leave this clip out."
         )
-    if not sample.onset <= sample.apex <= sample.offset:
-        raise InputError(
-            f"apex {sample.apex} lies outside of {sample.onset}..{sample.offset}. Mend it or leave it out."
-        )
-    if sample.apex == sample.onset:
-        raise InputError(f"apex {sample.apex} is the onset itself, so nothing has moved. Mend it or leave it out.")
-    if len(clip) != sample.offset - sample.onset + 1:
-        raise InputError(
-            f"the clip has {len(clip)} frames for {sample.onset}..{sample.offset}, so that frame {sample.apex}, the "
-            "apex, cannot be told. Find the missing frames or leave this clip out."
-        )
-    return sample.apex - sample.onset
+    return corpus.apex_index(sample)
+
+
+def _square(clip: Frames, cropped: bool) -> Frames:
+    """Square frames: a face that was cut out is squeezed to its shorter side, of a whole picture the middle is taken."""
+    import cv2
+
+    height, width = clip.shape[1:3]
+    side = min(height, width)
+    if height == width or not side:
+        return clip
+    if cropped:
+        return np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in clip])
+    top, left = (height - side) // 2, (width - side) // 2
+    return clip[:, top : top + side, left : left + side]
 
 
 def _channel(frames: Array, name: str) -> Array:
