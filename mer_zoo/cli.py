@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after ``mer-zoo``; None takes those that the process was started with.
 
     Returns:
-        The exit status: 0, or 1 for what the library refuses or cannot write, which stderr says in one line, or 2 if
-        no command is named.
+        The exit status: 0, or 1 for what the library refuses or cannot write, which stderr says, and where ``verify``
+        finds something wrong, or 2 if no command is named.
 
     Raises:
         SystemExit: After ``--help`` and ``--version``, and with 2 where the words make no command, as argparse does.
@@ -36,11 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         words.parser.print_help()
         return 2
     try:
-        words.run(words)
+        status: int | None = words.run(words)
     except (MerZooError, OSError) as error:
-        print(f"mer-zoo: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"mer-zoo: {str(error).strip()}".encode(errors="backslashreplace").decode(), file=sys.stderr)
         return 1
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,10 +58,27 @@ def _parser() -> argparse.ArgumentParser:
     specimen = _add(commands, "specimen", what, "mer-zoo specimen synthetic faces", _specimen)
     specimen.add_argument("corpus", metavar="CORPUS", help="a name that `mer-zoo corpora` lists")
     specimen.add_argument("folder", type=Path, metavar="FOLDER", help="where to; new or empty")
+    _add_verify(commands)
     example = "mer-zoo synth sheet faces.png"
     synth = _add(commands, "synth", "Look at the rendered faces of the corpus synthetic.", example, None)
     _add_sheet(synth.add_subparsers(title="commands", metavar="COMMAND"))
     return parser
+
+
+def _add_verify(commands: Commands) -> None:
+    what = "Compare a copy of a corpus with what its owners and their papers say; nothing of it is shown or sent."
+    verify = _add(commands, "verify", what, "mer-zoo verify smic SMIC_all_cropped --set camera=VIS", _verify)
+    verify.add_argument("corpus", metavar="CORPUS", help="a name that `mer-zoo corpora` lists")
+    verify.add_argument("folder", type=Path, metavar="FOLDER", help="as its owners' archive makes it")
+    verify.add_argument("--pictures", action="store_true", help="open every picture, too")
+    verify.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="options",
+        help="an option of the corpus, such as form=raw",
+    )
 
 
 def _add_sheet(commands: Commands) -> None:
@@ -76,7 +93,7 @@ def _add_sheet(commands: Commands) -> None:
 
 
 def _add(
-    commands: Commands, name: str, what: str, example: str, run: Callable[[Words], None] | None
+    commands: Commands, name: str, what: str, example: str, run: Callable[[Words], int | None] | None
 ) -> argparse.ArgumentParser:
     """A command; without a function it prints its help."""
     parser = commands.add_parser(name, help=what)
@@ -133,6 +150,20 @@ def _specimen(words: Words) -> None:
         print(f'Open them: mer_zoo.open_corpus("{corpus.name}", {where})')
     else:
         print(f'They are to look at; nothing reads them back. The corpus: mer_zoo.open_corpus("{corpus.name}")')
+
+
+def _verify(words: Words) -> int:
+    """1 where something is wrong."""
+    corpus = mer_zoo.open_corpus(words.corpus, words.folder, **dict(map(_option, words.options)))
+    return int(not corpus.verify(words.pictures)["ok"].all())
+
+
+def _option(text: str) -> tuple[str, object]:
+    """``form=raw`` as a name and a value; ``yes`` and ``no`` are true and false."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise InputError(f"--set {text!r} is no option; expected NAME=VALUE, such as form=raw.")
+    return name, {"yes": True, "no": False}.get(value, value)
 
 
 def _make_empty(folder: Path) -> None:

@@ -1,8 +1,8 @@
-"""One contract for every protocol; folds against a naive re-implementation."""
+"""One contract for every protocol in the registry, whether of emotions, of objective classes or of action units."""
 
 import dataclasses
 import functools
-import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,46 @@ from mer_zoo import evaluation
 from mer_zoo.datasets import Corpus, open_corpus
 from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
 from mer_zoo.errors import InputError, UnknownNameError
-from mer_zoo.protocols import STAND_IN, check_folds, leave_one_subject_out, register_protocol
+from mer_zoo.folds import check_folds
+from mer_zoo.protocols import MACRO, STAND_IN, Protocol, register_protocol
 from mer_zoo.synth.emotions import CLASS_SETS, class_names
-from mer_zoo.types import Counts, Fold, Sample
-
-every_protocol = pytest.mark.parametrize("name", mer_zoo.list_protocols())
+from mer_zoo.types import UNUSABLE, ActionUnit, Counts, InputSpec, Sample
 
 
-def made(corpus: str, subject: str, clip: str, emotion: str = "surprise") -> Sample:
-    return Sample(corpus=corpus, subject=subject, clip=clip, emotion=emotion)
+def those(fits: Callable[[Protocol], Any]) -> pytest.MarkDecorator:
+    """Run a test for every protocol that fits."""
+    names = [name for name in mer_zoo.list_protocols() if fits(mer_zoo.get_protocol(name))]
+    assert names
+    return pytest.mark.parametrize("name", names)
+
+
+every_protocol = those(lambda protocol: protocol.classes)
+of_labels, of_units = those(lambda protocol: not protocol.units), those(lambda protocol: protocol.units)
+
+
+def made(protocol: Protocol, corpus: str, label: str, clip: str = "a", **facts: Any) -> Sample:
+    """A clip whose label, in the words that the protocol looks at, is this one."""
+    labels = {"emotion": "unknown", "objective": label} if protocol.objective else {"emotion": label}
+    return Sample(**{"corpus": corpus, "subject": "1", "clip": clip, **labels, **facts})
+
+
+def labels_of(protocol: Protocol, corpus: str) -> list[str]:
+    """What takes part; one of action units asks for no label."""
+    return [label for label in protocol.emotions or ["boredom"] if label not in protocol.left_out.get(corpus, ())]
 
 
 @every_protocol
 def test_a_protocol_is_sound(name: str) -> None:
     protocol = mer_zoo.get_protocol(name)
-    assert set(protocol.emotions.values()) == set(protocol.classes)
+    assert protocol.name == name
+    assert len(set(protocol.classes)) == len(protocol.classes)
+    assert set(protocol.emotions.values()) == (set() if protocol.units else set(protocol.classes))
+    assert not protocol.units or protocol.classes == tuple(f"AU{unit}" for unit in protocol.units)
+    assert {*protocol.left_out, *protocol.rules} <= set(protocol.counts)
     for counts in protocol.counts.values():
-        assert not counts.classes or sum(counts.classes.values()) == counts.clips
+        assert set(counts.classes) <= set(protocol.classes)
+        assert all(number <= counts.clips for number in counts.classes.values())
+        assert not counts.classes or protocol.units or sum(counts.classes.values()) == counts.clips
     assert protocol.source
     assert set(protocol.made) <= set(mer_zoo.list_corpora())
 
@@ -39,47 +62,81 @@ def test_a_protocol_is_sound(name: str) -> None:
 @every_protocol
 def test_selection_keeps_what_takes_part(name: str) -> None:
     protocol = mer_zoo.get_protocol(name)
-    corpus, emotion = next(iter(protocol.counts)), next(iter(protocol.emotions))
-    samples = [made(corpus, "1", "a", emotion), made(corpus, "1", "b", "boredom"), made("elsewhere", "1", "c", emotion)]
-    assert protocol.select(samples) == samples[:1]
-    assert protocol.classes[protocol.target(samples[0])] == protocol.emotions[emotion]
-    with pytest.raises(InputError, match="labelled 'boredom'"):
-        protocol.target(samples[1])
+    for corpus in protocol.counts:
+        taking = [made(protocol, corpus, label, clip=label) for label in labels_of(protocol, corpus)]
+        others = [
+            made(protocol, "elsewhere", taking[0].clip),
+            *(dataclasses.replace(taking[0], clip=flag, flags=("odd", flag)) for flag in (MACRO, UNUSABLE)),
+            *(made(protocol, corpus, label) for label in protocol.left_out.get(corpus, ())),
+            *([] if protocol.units else [made(protocol, corpus, "boredom")]),
+        ]
+        assert protocol.select([*others, *taking]) == taking
+        assert protocol.select([*reversed(taking), *others]) == taking[::-1]
 
 
-def test_leave_one_subject_out_against_a_naive_form(persons: Corpus) -> None:
-    samples = persons.samples
-    folds = leave_one_subject_out(samples)
-    groups = [list(group) for _, group in itertools.groupby(samples, key=lambda s: s.subject)]
-    assert [list(fold.test) for fold in folds] == groups
-    for fold in folds:
-        assert set(fold.train) | set(fold.test) == set(samples)
-        assert not {s.person for s in fold.train} & {s.person for s in fold.test}
+@of_labels
+def test_a_target_is_the_class_of_the_label(name: str) -> None:
+    protocol = mer_zoo.get_protocol(name)
+    corpus = next(iter(protocol.counts))
+    for label, named in protocol.emotions.items():
+        target = protocol.target(made(protocol, corpus, label))
+        assert isinstance(target, int)
+        assert protocol.classes[target] == named
+        assert protocol.names(target) == [named]
+    with pytest.raises(InputError, match=f"labelled 'boredom', which {name} leaves out"):
+        protocol.target(made(protocol, corpus, "boredom"))
 
 
-def test_subjects_of_one_number_in_three_corpora_are_three_persons() -> None:
-    samples = [made(corpus, "6", "a") for corpus in ("casme2", "smic", "samm")]
-    assert [fold.name for fold in leave_one_subject_out(samples)] == ["casme2/6", "samm/6", "smic/6"]
+@those(lambda protocol: protocol.objective)
+def test_an_emotion_is_no_objective_class(name: str) -> None:
+    protocol = mer_zoo.get_protocol(name)
+    felt = Sample(corpus=next(iter(protocol.counts)), subject="1", clip="a", emotion="I")
+    assert protocol.select([felt, dataclasses.replace(felt, objective="II")]) == [
+        dataclasses.replace(felt, objective="II")
+    ]
+    with pytest.raises(InputError, match="labelled None"):
+        protocol.target(felt)
 
 
-def test_folds_that_leak_or_miss_are_refused() -> None:
-    a, b, c, d = (made("smic", subject, clip) for subject, clip in (("1", "a"), ("1", "b"), ("2", "a"), ("2", "b")))
-    honest = leave_one_subject_out([a, b, c, d])
-    check_folds(honest, [a, b, c, d])
-    for folds, words in (
-        ([Fold("x", (a, c), (b, d))], "persons on both sides: .*smic/1.*that leaks"),
-        ([dataclasses.replace(fold, name="x") for fold in honest], "share names"),
-        (honest[:1], "2 clips are not tested exactly once"),
-        ([*honest, dataclasses.replace(honest[0], name="again")], "2 clips are not tested exactly once"),
-    ):
-        with pytest.raises(InputError, match=words):
-            check_folds(folds, [a, b, c, d])
+@of_units
+def test_a_target_of_units_says_which_are_coded(name: str) -> None:
+    """Once, on whichever side, however strong and however unsure the coders were; others count for nothing."""
+    protocol = mer_zoo.get_protocol(name)
+    aus = (ActionUnit(12, "L", "C"), ActionUnit(12, "R"), ActionUnit(4, uncertain=True), ActionUnit(45))
+    sample = made(protocol, next(iter(protocol.counts)), "happiness", aus=aus)
+    assert protocol.target(sample) == (0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0)  # of 1, 2, 4, 5, 6, 7, 9, 10, 12, …
+    assert protocol.names(protocol.target(sample)) == ["AU4", "AU12"]
+    assert protocol.target(dataclasses.replace(sample, aus=())) == (0,) * 12
+    assert protocol.names((0,) * 12) == []
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_one_person_cannot_be_left_out(number: int) -> None:
-    with pytest.raises(InputError, match="needs two persons or more"):
-        leave_one_subject_out([made("smic", "1", "a")] * number)
+@every_protocol
+def test_folds_of_what_is_selected_are_honest(name: str) -> None:
+    protocol = mer_zoo.get_protocol(name)
+    samples = [
+        made(protocol, corpus, label, clip=f"{label}{i}", subject=f"{i}")
+        for corpus in protocol.counts
+        for i in range(11)
+        for label in {*labels_of(protocol, corpus), "boredom"}
+    ]
+    chosen = protocol.select(samples)
+    check_folds(protocol.folds(chosen), chosen)
+
+
+@pytest.mark.parametrize("name", ["megc2019", "megc2019-hde", "casme2-3"])
+@pytest.mark.parametrize(
+    ("onset", "apex", "takes"), [(None, None, True), (3, 4, True), (3, 9, True), (3, 3, False), (3, None, False)]
+)
+def test_megc_takes_clips_of_casme2_whose_apex_moves(
+    name: str, onset: int | None, apex: int | None, takes: bool
+) -> None:
+    """Flow images that were published without numbers are of such clips; other corpora are not asked."""
+    protocol = mer_zoo.get_protocol(name)
+    numbers: dict[str, Any] = {"onset": onset, "apex": apex, "offset": onset and 9}
+    assert bool(protocol.select([made(protocol, "casme2", "disgust", **numbers)])) == takes
+    for corpus in set(protocol.counts) - {"casme2"}:
+        assert protocol.select([made(protocol, corpus, "negative", **numbers)])
+    assert mer_zoo.get_protocol("casme2-5").select([made(protocol, "casme2", "disgust", **numbers)])
 
 
 def test_megc2019_counts_are_those_of_the_challenge() -> None:
@@ -94,12 +151,28 @@ def test_megc2019_counts_are_those_of_the_challenge() -> None:
     assert classes == {"negative": 250, "positive": 109, "surprise": 83}
 
 
+@every_protocol
+def test_what_is_published_deviates_from_nothing(name: str) -> None:
+    protocol = mer_zoo.get_protocol(name)
+    assert protocol.deviations(protocol.counts) == []
+    published = {corpus: counts for corpus, counts in protocol.counts.items() if counts.clips}
+    assert len(protocol.deviations({})) == len(published)
+    for corpus, counts in published.items():
+        more = dataclasses.replace(counts, clips=counts.clips + 1)
+        people = dataclasses.replace(counts, subjects=(counts.subjects or 0) + 1)
+        moved = dataclasses.replace(counts, classes={**counts.classes, protocol.classes[0]: 10**4})
+        zeros = dataclasses.replace(counts, classes={**counts.classes, "none of these": 0})
+        for found, told in ((more, True), (people, counts.subjects), (moved, counts.classes), (zeros, False)):
+            notes = protocol.deviations({**protocol.counts, corpus: found})
+            assert [note.split(" has ")[0] for note in notes] == ([corpus] if told else [])
+
+
 def test_deviations_name_what_is_missing() -> None:
     protocol = mer_zoo.get_protocol("megc2019")
-    assert protocol.deviations(protocol.counts) == []
     notes = protocol.deviations({"smic": protocol.counts["smic"], "casme2": Counts(24, 147, {"negative": 90})})
     assert notes[0].startswith("casme2 has 147 clips of 24 persons (negative 90); expected 145 clips")
     assert notes[1] == "samm is missing: 133 clips of 28 persons."
+    assert mer_zoo.get_protocol("mmew-3").deviations({}) == ["mmew is missing: 234 clips."]
 
 
 def test_unknown_and_taken_names() -> None:
@@ -122,46 +195,79 @@ def test_the_flow_that_is_made_takes_part_in_its_protocol_alone() -> None:
 @every_protocol
 def test_rendered_faces_stand_in_where_their_labels_are_known(name: str) -> None:
     protocol = mer_zoo.get_protocol(name)
-    faces = [made(STAND_IN, "1", str(i), emotion) for i, emotion in enumerate(protocol.emotions)]
-    assert protocol.select([*faces, made(STAND_IN, "1", "x", "boredom")]) == faces
-    assert {protocol.classes[protocol.target(s)] for s in faces} == set(protocol.classes)
+    known = [made(protocol, STAND_IN, label, clip=label) for label in protocol.emotions]
+    bored = made(protocol, STAND_IN, "boredom")
+    assert protocol.select([*known, bored]) == [*known, *([bored] if protocol.units else [])]
+    assert {s for t in map(protocol.target, known) for s in protocol.names(t)} == set(protocol.emotions.values())
+    assert protocol.stood_in_by([STAND_IN]) == (STAND_IN not in protocol.counts)
 
 
 def faces(**options: Any) -> Corpus:
     return open_corpus(STAND_IN, **{"subjects": 3, "clips_per_subject": 5, "size": 32, "frames": 8, **options})
 
 
+def feeds(classes: Any, protocol: Protocol) -> bool:
+    """Whether rendered faces with these labels are meant for a protocol."""
+    if protocol.units or protocol.objective:
+        return bool(classes == ("au" if protocol.units else "objective"))
+    return set(class_names(classes)) <= set(protocol.emotions)
+
+
 LABELLED = [
     (name, classes)
     for name in mer_zoo.list_protocols()
     for classes in CLASS_SETS
-    if set(class_names(classes)) <= set(mer_zoo.get_protocol(name).emotions)
+    if feeds(classes, mer_zoo.get_protocol(name))
 ]
 
 
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was cooked for one protocol serves the others."""
+    return tmp_path_factory.mktemp("cooked")
+
+
+@functools.cache
+def eaten() -> frozenset[InputSpec]:
+    """What there is a network for."""
+    return frozenset(mer_zoo.input_spec(model) for model in mer_zoo.list_models())
+
+
+def test_every_kind_of_protocol_is_fed() -> None:
+    names = {"megc2019", "megc2018", "cd6me", *(f"synthetic-{each}" for each in CLASS_SETS)}
+    assert names <= {name for name, _ in LABELLED}
+
+
 @pytest.mark.parametrize(("name", "classes"), LABELLED)
-def test_faces_feed_every_network_through_every_protocol(name: str, classes: Any) -> None:
-    assert {"megc2019", *(f"synthetic-{each}" for each in (3, 5, 7, "objective"))} <= {each for each, _ in LABELLED}
-    protocol, corpus = mer_zoo.get_protocol(name), faces(subjects=2, clips_per_subject=4, size=48, classes=classes)
-    for spec in {mer_zoo.input_spec(model) for model in mer_zoo.list_models()}:
-        data = mer_zoo.create_dataset(protocol, {STAND_IN: corpus}, spec)
-        assert len(data) == 8
-        spec.check(torch.stack([data[i][0] for i in range(8)]))
-        assert [data.classes[target] for target in data.targets] == [protocol.emotions[s.emotion] for s in data.samples]
+def test_faces_feed_every_network_through_every_protocol(name: str, classes: Any, kitchen: Path) -> None:
+    protocol, corpus = mer_zoo.get_protocol(name), faces(subjects=2, clips_per_subject=4, classes=classes)
+    known = [s for s in corpus.samples if protocol.units or s.emotion in protocol.emotions]
+    assert len(known) > 2
+    for spec in eaten():
+        data = mer_zoo.create_dataset(protocol, {STAND_IN: corpus}, spec, cache=kitchen)
+        assert data.samples == known
+        spec.check(torch.stack([data[i][0] for i in range(len(known))]))
+        for sample, target in zip(known, data.targets, strict=True):
+            coded = [f"AU{unit}" for unit in protocol.units if unit in {u.number for u in sample.aus}]
+            assert protocol.names(target) == (coded if protocol.units else [protocol.emotions[sample.emotion]])
 
 
-@pytest.mark.parametrize("name", [name for name in mer_zoo.list_protocols() if mer_zoo.get_protocol(name).made])
-def test_a_protocol_of_faces_opens_the_classes_that_it_needs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@those(lambda protocol: protocol.made)
+def test_a_protocol_of_faces_opens_the_classes_that_it_needs(
+    name: str, kitchen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protocol = mer_zoo.get_protocol(name)
+    clips = 17 if protocol.units else 7  # enough for each label once
+
     def few(corpus: str, root: None = None, **options: Any) -> Corpus:
         assert (corpus, root) == (STAND_IN, None)
-        return faces(clips_per_subject=7, **options)
+        return faces(subjects=2, clips_per_subject=clips, **options)
 
     monkeypatch.setattr(evaluation, "open_corpus", few)
-    protocol = mer_zoo.get_protocol(name)
     for roots in (None, {STAND_IN: None}):
-        data = mer_zoo.create_dataset(protocol, roots, mer_zoo.input_spec("ststnet"))
-        assert len(data) == 21
-        assert {data.classes[target] for target in data.targets} == set(protocol.classes)
+        data = mer_zoo.create_dataset(protocol, roots, mer_zoo.input_spec("ststnet"), cache=kitchen)
+        assert len(data) == 2 * clips
+        assert {name for target in data.targets for name in protocol.names(target)} == set(protocol.classes)
 
 
 def test_a_run_on_faces_ends_in_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,3 +303,12 @@ def test_a_report_says_that_faces_stood_in() -> None:
     mixed.attrs = table.attrs
     with pytest.raises(InputError, match="holds smic, synthetic"):
         mer_zoo.report(mixed, "megc2019")
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "words"), [("megc2019-hde", 3, "needs two corpora"), ("dfme-7", 7, "need ten persons")]
+)
+def test_a_few_faces_of_one_corpus_cannot_be_parted_by_every_rule(name: str, classes: Any, words: str) -> None:
+    protocol = mer_zoo.get_protocol(name)
+    with pytest.raises(InputError, match=words):
+        protocol.folds(protocol.select(faces(classes=classes).samples))

@@ -20,7 +20,6 @@ from mer_zoo import training
 from mer_zoo.datasets import Corpus
 from mer_zoo.errors import InputError, MerZooError
 from mer_zoo.preprocessing.flow import flow_image
-from mer_zoo.losses import _class_weights
 from mer_zoo.training import ClipDataset, Recipe, _batches, augment, fit, mirror, predict
 from mer_zoo.types import InputSpec
 
@@ -189,13 +188,6 @@ def test_the_loop_is_the_textbook_one(optimizer: Any, schedule: Any, data: ClipD
         step.step()
     for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-7)
-
-
-def test_balanced_classes_weigh_alike() -> None:
-    y = torch.tensor([0] * 6 + [1] * 3 + [3])
-    weights = _class_weights(y)
-    torch.testing.assert_close(weights, torch.tensor([10 / 18, 10 / 9, 0.0, 10 / 3]))
-    assert float(weights[y].sum()) == pytest.approx(10)
 
 
 def test_bf16_trains(data: ClipDataset) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from mer_zoo.datasets._folders import PictureCorpus
 from mer_zoo.datasets._labels import EMOTIONS, normal_emotion, parse_aus
-from mer_zoo.datasets._tables import Row, RowError, Sheet, find_sheet, read_sheet
+from mer_zoo.datasets._tables import NoSheetError, Row, RowError, Sheet, find_sheet, read_sheet
 from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.types import ActionUnit, Sample
 
@@ -112,10 +112,15 @@ class SheetCorpus(PictureCorpus):
         """One sample for each row that names a clip.
 
         Raises:
-            CorpusError: If rows cannot be read; it names them all.
+            CorpusError: If there is no sheet, or if rows cannot be read; it names them all.
         """
+        try:
+            rows = self.rows
+        except NoSheetError as error:
+            pictures = "" if self.folders else f" {self.nothing_found()}"
+            raise CorpusError(f"{self.name}: {error}{pictures}\n{self.how_to_obtain}") from error
         complaints = []
-        for row in self.rows:
+        for row in rows:
             try:
                 names = self.names(row)
                 if names is not None:

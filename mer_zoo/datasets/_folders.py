@@ -65,12 +65,14 @@ class PictureCorpus(Corpus):
         fps: Frames a second.
         known: Irregularities that owners ship.
         known_extra: Clips on disk that the owners' sheet does not have.
+        lossy: Why clips of a sound copy may be cut short, where they may.
     """
 
     layouts: ClassVar[Mapping[str, Layout]]
     fps: ClassVar[float | None] = None
     known: ClassVar[tuple[Known, ...]] = ()
     known_extra: ClassVar[frozenset[tuple[str, str]]] = frozenset()
+    lossy: ClassVar[str] = ""
 
     def __init__(self, root: Path, form: str | None = None, missing: str = "error", index: bool = False) -> None:
         super().__init__(root)
@@ -104,7 +106,7 @@ class PictureCorpus(Corpus):
         samples = self.found_samples
         absent = [sample for sample in samples if UNUSABLE in sample.flags]
         if absent and len(absent) == len(samples):
-            raise CorpusError(f"{self._nothing_found()}\n{self.how_to_obtain}")
+            raise CorpusError(f"{self.name}: {self.nothing_found()}\n{self.how_to_obtain}")
         if absent and self.missing == "error":
             refused = f" {len(self.tree.refused)} folders cannot be opened." if self.tree.refused else ""
             raise CorpusError(
@@ -112,16 +114,17 @@ class PictureCorpus(Corpus):
                 f"({self.form}): {by_subject(absent)}.{refused} Unpack the whole archive, or pass missing='skip'."
             )
         cut = [sample for sample in samples if "frames_truncated" in sample.flags]
-        if cut:
+        if cut and not self.lossy:
             logger.warning("%s: %d clips lack pictures at an end: %s", self.name, len(cut), by_subject(cut))
         yield from samples
 
     @cached_property
     def found_samples(self) -> list[Sample]:
         """Every annotated sample, flagged, and no error for missing pictures."""
-        return [self._flagged(sample) for sample in self.annotated()]
+        return [self.flagged(sample) for sample in self.annotated()]
 
-    def _flagged(self, sample: Sample) -> Sample:
+    def flagged(self, sample: Sample) -> Sample:
+        """The same with flags for what is missing on disk."""
         folder = self.folders.get(self.place_of(sample))
         present = folder.within(sample) if folder else []
         flags = []
@@ -171,9 +174,10 @@ class PictureCorpus(Corpus):
                 f"{self.name}: {len(twice)} clips lie in more than one folder, such as {first}. Pass the one that is "
                 f"meant as root, or choose by form={'|'.join(self.layouts)}."
             )
-        return {place: self._folder(paths[0]) for place, paths in found.items()}
+        return {place: self.folder_at(paths[0]) for place, paths in found.items()}
 
-    def _folder(self, path: str) -> Folder:
+    def folder_at(self, path: str) -> Folder:
+        """The pictures of the folder at a path below the root."""
         return Folder(self.tree.root / path, tuple(self.layout.numbers(self.tree.folders[path])))
 
     def _find(self, form: str) -> dict[Place, list[str]]:
@@ -223,9 +227,10 @@ class PictureCorpus(Corpus):
 
         return checks_of_pictures(self, pictures)
 
-    def _nothing_found(self) -> str:
+    def nothing_found(self) -> str:
+        """What was looked for, where no picture of any clip is there."""
         return (
-            f"{self.name}: no picture of any clip in {shown(self.root)}; expected such as "
+            f"No picture of any clip in {shown(self.root)}; expected such as "
             f"{' or '.join(layout.example for layout in self.layouts.values())}. Is it the folder of another corpus?"
         )
 

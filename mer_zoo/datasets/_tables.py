@@ -108,14 +108,14 @@ def find_sheet(sheet: Sheet, tree: Tree, named: Path | None = None) -> Path:
             raise CorpusError(f"{shown(named)} is no file; expected the sheet {_alternatives(sheet)}.")
         return named
     above = [folder for folder in (tree.root.parent, tree.root.parent.parent) if folder != tree.root]
-    for files in (tree.files(), *(_files_of(folder) for folder in above)):
+    for files in (tree.files(ENDINGS), *(_files_of(folder) for folder in above)):
         found = {digest_of(file): file for file in sorted(files, reverse=True) if _is_called(sheet, file)}
         if len(found) > 1:
             names = ", ".join(sorted(shown(file) for file in found.values()))
             raise CorpusError(f"{len(found)} sheets that differ: {names}; name one by sheet=PATH.")
         if found:
             return next(iter(found.values()))
-    others = sorted(shown(file.name) for file in tree.files() if file.suffix.lower() in ENDINGS)
+    others = sorted(shown(file.name) for file in tree.files(ENDINGS))
     raise NoSheetError(
         f"No sheet {_alternatives(sheet)} in {shown(tree.root)} or the two folders above it; tables there: "
         f"{', '.join(others[:20]) or 'none'}. Put the owners' sheet there, or name it by sheet=PATH."

@@ -109,11 +109,14 @@ class Tree:
             self._save_index(kept)
         return found
 
-    def files(self) -> Iterator[Path]:
-        """Every file."""
-        for path, names in self.folders.items():
-            for name in names:
-                yield self.root / path / name
+    def files(self, endings: tuple[str, ...]) -> list[Path]:
+        """Every file with one of these endings, whatever the case."""
+        return [
+            self.root / path / name
+            for path, names in self.folders.items()
+            for name in names
+            if name.lower().endswith(endings)
+        ]
 
     def _walk(self, known: dict[str, list[object]]) -> Iterator[tuple[str, int, Listing]]:
         """Path, time and content of each folder, each real folder once; what cannot be opened goes to ``refused``."""

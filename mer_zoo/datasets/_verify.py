@@ -98,7 +98,7 @@ def _sheet(corpus: SheetCorpus) -> Iterator[Check]:
     for file in corpus.sheet_files:
         yield Check(corpus.name, "sheet", "one", shown(file.name), True, f"sha256 {digest_of(file)}")
     rows, used = len(corpus.rows), len({s.key for s in corpus.found_samples})
-    yield Check(corpus.name, "rows of the sheet", "any", str(rows), True, f"{rows - used} of them are no clip's")
+    yield Check(corpus.name, "rows of the sheet", "any", str(rows), True, f"{rows - used} are about no clip, or none asked for")
     for fix in corpus.fixes:
         outcome = corpus.outcome.get(fix, "not there")
         fine = outcome in ("mended", "right already", "not there")
@@ -121,7 +121,8 @@ def _files(corpus: PictureCorpus, samples: Sequence[Sample]) -> Iterator[Check]:
     known = {(k.subject, k.clip) for k in corpus.known if k.flag == "frames_truncated"}
     cut = flagged("frames_truncated")
     unknown = [s for s in cut if (s.subject, s.clip) not in known]
-    yield line("clips truncated", len(cut) - len(unknown), cut, not unknown, by_subject(cut))
+    note = f"{corpus.lossy}: {by_subject(cut)}" if cut and corpus.lossy else by_subject(cut)
+    yield line("clips truncated", len(cut) - len(unknown), cut, bool(corpus.lossy) or not unknown, note)
     gaps, twice = flagged("frames_with_gaps"), flagged("frames_twice")
     yield line("clips with gaps", "any", gaps, True, by_subject(gaps))
     yield line("clips with a number twice", 0, twice, not twice, by_subject(twice))
@@ -137,7 +138,7 @@ def _irregularities(corpus: PictureCorpus, samples: Sequence[Sample]) -> Iterato
     """Those that are known, one line each, and how many clips carry each flag."""
     for known in corpus.known:
         flags = [s.flags for s in samples if (s.subject, s.clip) == (known.subject, known.clip)]
-        found = "found" if any(known.flag in f for f in flags) else "mended already" if flags else "not there"
+        found = "found" if any(known.flag in f for f in flags) else "mended" if flags else "not there"
         what = f"{known.subject}/{known.clip}: {known.flag}"
         yield Check(corpus.name, what, "found", found, True, known.what)
     for flag, number in sorted(Counter(flag for s in samples for flag in s.flags).items()):

@@ -82,9 +82,9 @@ class CASME(SheetCorpus):
         sample = super().sample(row.with_cell("apex", apex), subject, clip)
         return replace(sample, flags=(*sample.flags, "apex_unread")) if unread else sample
 
-    def _folder(self, path: str) -> Folder:
+    def folder_at(self, path: str) -> Folder:
         """Pictures that bear the clip's name."""
-        folder = super()._folder(path)
+        folder = super().folder_at(path)
         own = re.compile(rf"(?:reg_)?{re.escape(folder.path.name)}-\d+\..*", re.IGNORECASE)
         return replace(folder, pictures=tuple(picture for picture in folder.pictures if own.fullmatch(picture[1])))
 

@@ -119,7 +119,6 @@ class CASME3(SheetCorpus):
     }
     editions = (Counts(None, 921),)
     known = (
-        Known("*", "*", "frames_truncated", "the first pictures of most videos were lost, say the owners"),
         Known("spNO.149", "d_112", "apex_outside", "the apex lies before the onset"),
         Known("spNO.214", "c_5", "window_long", "a window of two minutes"),
         Known("spNO.216", "e_0", "onset_missing", "the onset is 0; the apex stands in"),
@@ -187,9 +186,9 @@ class CASME3(SheetCorpus):
             return self.place(sample.subject, "a")
         return self.place(sample.subject, letter if self.form == "long" else f"{letter}_{onset}")
 
-    def _folder(self, path: str) -> Folder:
+    def folder_at(self, path: str) -> Folder:
         """Pictures by number, or of part C by position in that order, from 1."""
-        folder = super()._folder(path)
+        folder = super().folder_at(path)
         if self.part == "C" and self.positions:
             return replace(folder, pictures=tuple(enumerate((name for _, name in folder.pictures), start=1)))
         return folder

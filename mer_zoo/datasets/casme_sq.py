@@ -105,10 +105,7 @@ class CASMESq(SheetCorpus):
         number = int(found[2])
         subject = f"s{number}" if found[1] else self._persons.get(number)
         if subject is None:
-            raise RowError(
-                f"{row.where}: nothing says who participant {number} is; expected a page 'naming rule1' with rows such "
-                "as 15, s15, 1. Take the owners' workbook with all its pages."
-            )
+            raise RowError(f"{row.where}: participant {number} is not among those of 'naming rule1'.")
         return subject, clip
 
     def sample(self, row: Row, subject: str, clip: str) -> Sample:
@@ -135,7 +132,11 @@ class CASMESq(SheetCorpus):
 
     @cached_property
     def _persons(self) -> dict[int, str]:
-        """Subject by the participant's number, of rows such as ``15, s15, 1``."""
+        """Subject by the participant's number, of rows such as ``15, s15, 1``.
+
+        Raises:
+            CorpusError: If there is no such row.
+        """
         persons = {}
         for cells in self._rules:
             named = [int(cell[1:]) for cell in cells if re.fullmatch(r"s\d+", cell, re.IGNORECASE)]
@@ -144,6 +145,8 @@ class CASMESq(SheetCorpus):
                 numbers.remove(named[0])
             if len(named) == len(numbers) == 1:
                 persons[numbers[0]] = f"s{named[0]}"
+        if not persons:
+            raise CorpusError(self._no_rule("naming rule1", "15, s15, 1"))
         return persons
 
     @cached_property
@@ -160,11 +163,14 @@ class CASMESq(SheetCorpus):
             if len(names) == len(codes) == 1:
                 found[names[0]] = codes[0]
         if not found:
-            raise CorpusError(
-                f"{shown(self.sheet_file)} does not say which video is whose; expected a page 'naming rule2' with rows "
-                "such as 0401, anger1. Take the owners' workbook with all its pages, or another form."
-            )
+            raise CorpusError(self._no_rule("naming rule2", "0401, anger1"))
         return found
+
+    def _no_rule(self, page: str, row: str) -> str:
+        return (
+            f"{shown(self.sheet_file)} has no page {page!r}; expected one with rows such as {row}. Take the owners' "
+            "workbook with all its pages."
+        )
 
     # Folders
 

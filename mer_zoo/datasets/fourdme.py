@@ -118,8 +118,8 @@ class FourDME(SheetCorpus):
                 found[place] = _numbered(found[place], sample)
         return found
 
-    def _flagged(self, sample: Sample) -> Sample:
-        flagged = super()._flagged(sample)
+    def flagged(self, sample: Sample) -> Sample:
+        flagged = super().flagged(sample)
         folder = self.folders.get(self.place_of(sample))
         if folder is None or self.layout.numbers([folder.pictures[0][1]])[0] == folder.pictures[0]:
             return flagged

@@ -92,9 +92,9 @@ class SAMM(SheetCorpus):
     def names(self, row: Row) -> tuple[str, str] | None:
         return names_of(row)
 
-    def _folder(self, path: str) -> Folder:
+    def folder_at(self, path: str) -> Folder:
         """Pictures that bear the person's number."""
-        folder = super()._folder(path)
+        folder = super().folder_at(path)
         return own_pictures(folder, folder.path.name[:4])
 
     # A specimen

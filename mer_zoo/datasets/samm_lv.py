@@ -121,9 +121,9 @@ class SAMMLongVideos(SheetCorpus):
             return {}
         return {row.text("clip"): row for row in read_sheet(SAMM.sheet, file)}
 
-    def _folder(self, path: str) -> Folder:
+    def folder_at(self, path: str) -> Folder:
         """Pictures that bear the video's name."""
-        folder = super()._folder(path)
+        folder = super().folder_at(path)
         return own_pictures(folder, f"{folder.path.name}_")
 
     # A specimen

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mer_zoo.datasets import _specimen
-from mer_zoo.datasets._base import VERIFIED, register_corpus
+from mer_zoo.datasets._base import register_corpus
 from mer_zoo.datasets._folders import Known, PictureCorpus, Place
 from mer_zoo.datasets._specimen import Made
 from mer_zoo.datasets._tree import layout, shown
@@ -21,7 +21,7 @@ from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.types import Counts, Sample
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from mer_zoo.datasets._verify import Check
 
 CAMERAS = {"HS": 100.0, "VIS": 25.0, "NIR": 25.0}  # frames a second
 EMOTIONS = {"ne": "negative", "po": "positive", "sur": "surprise"}
@@ -36,6 +36,7 @@ PERSONS = {  # negative, positive and surprised clips, each numbered from 01
     20: (14, 3, 5),
 }  # fmt: skip
 BY_ALL_CAMERAS = 11  # the first person whom the slow cameras filmed, too
+SLOW = Counts(8, 71, {"negative": 23, "positive": 28, "surprise": 20})
 
 
 def camera_in(path: str) -> str | None:
@@ -44,12 +45,17 @@ def camera_in(path: str) -> str | None:
     return next((match[1].upper() for match in said if match), None)
 
 
-def clip_name(subject: str, name: str) -> Place:
+def clip_name(subject: str, name: str) -> tuple[str, str]:
     """Subject and clip in one spelling: ``s01``, ``ne_01`` or ``s01_ne_01`` -> ``s1``, ``s1_ne_01``; others stay."""
     found, person = CLIP.fullmatch(name), re.fullmatch(r"s0*(\d+)", subject, re.IGNORECASE)
     if not found or not person or found[1] not in (None, person[1]):
         return subject, name
     return f"s{person[1]}", f"s{person[1]}_{found[2].lower()}_{int(found[3]):02d}"
+
+
+def slow(corpus: str) -> dict[str, Any]:
+    """What a class says of camera HS, for VIS and NIR."""
+    return {"fps": CAMERAS["VIS"], "counts": {corpus: SLOW}, "editions": (), "known": ()}
 
 
 @register_corpus
@@ -61,11 +67,11 @@ class SMIC(PictureCorpus):
 
     Args:
         root: As of ``PictureCorpus``.
-        form: ``cropped`` (registered faces, as ``reg_image034208.bmp``) or ``raw`` (as ``image034208.bmp``).
+        form: ``cropped`` (registered faces, as ``reg_image041235.bmp``) or ``raw`` (as ``image041235.bmp``).
         missing: As of ``PictureCorpus``.
         index: As of ``PictureCorpus``.
         camera: ``HS`` (100 frames a second), ``VIS`` or ``NIR`` (25, visible and near infrared light; pictures as
-            ``reg_06524.bmp`` and ``06524.bmp``).
+            ``reg_04123.bmp`` and ``04123.bmp``).
     """
 
     name, title = "smic", "SMIC: spontaneous micro-expressions, short clips of a fast and two slower cameras"
@@ -78,19 +84,18 @@ class SMIC(PictureCorpus):
         "cropped": layout(
             FOLDER,
             r"reg_(?:image)?(\d{5,})",
-            "SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/reg_image034208.bmp",
+            "SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/reg_image041235.bmp",
             cropped=True,
             without="non_?micro",
         ),
         "raw": layout(
             FOLDER,
             r"(?:image)?(\d{5,})",
-            "SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image034208.bmp",
+            "SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image041235.bmp",
             without="non_?micro",
         ),
     }
     counts: ClassVar = {"smic": Counts(16, 164, {"negative": 70, "positive": 51, "surprise": 43})}
-    editions = (Counts(8, 71, {"negative": 23, "positive": 28, "surprise": 20}),)  # cameras VIS and NIR
     known = tuple(
         Known(clip.partition("_")[0], clip, "frames_with_gaps", f"camera HS lost {lost}")
         for clip, lost in (("s3_po_08", 2), ("s3_sur_01", 1), ("s3_sur_05", 1), ("s3_ne_16", 1))
@@ -103,6 +108,8 @@ class SMIC(PictureCorpus):
         if camera not in CAMERAS:
             raise InputError(f"{self.name}: camera is {camera!r}; expected one of {tuple(CAMERAS)}.")
         self.camera = camera
+        for name, value in slow(self.name).items() if camera != "HS" else ():
+            setattr(self, name, value)
 
     def place(self, subject: str, name: str) -> Place:
         return clip_name(subject, name)
@@ -114,7 +121,7 @@ class SMIC(PictureCorpus):
             CorpusError: If there are no pictures of this camera, or if folders and names contradict each other.
         """
         if not self.folders:
-            raise CorpusError(f"{self._nothing_found()}\n{self.how_to_obtain}")
+            raise CorpusError(f"{self.name}: {self.nothing_found()}\n{self.how_to_obtain}")
         for subject, clip in sorted(self._clips, key=lambda place: (int(place[0][1:]), place[1])):
             folder = self.folders.get((subject, clip))
             emotion = EMOTIONS[clip.split("_")[1]]
@@ -125,7 +132,7 @@ class SMIC(PictureCorpus):
                 emotion=emotion,
                 onset=folder.pictures[0][0] if folder else None,
                 offset=folder.pictures[-1][0] if folder else None,
-                fps=CAMERAS[self.camera],
+                fps=self.fps,
                 emotion_as_written=emotion,
             )
 
@@ -180,28 +187,25 @@ class SMIC(PictureCorpus):
         )
         return {place: paths for place, paths in found if paths}
 
-    def _nothing_found(self) -> str:
+    def nothing_found(self) -> str:
+        """As of ``PictureCorpus``, and the cameras."""
         cameras = sorted({camera_in(self._named(path)) or "one without a name" for path, _ in self._paths()})
-        return f"{super()._nothing_found()} Asked for camera {self.camera}; there is {', '.join(cameras) or 'none'}."
+        return f"{super().nothing_found()} Asked for camera {self.camera}; there is {', '.join(cameras) or 'none'}."
 
     def fingerprint(self, sample: Sample) -> str:
         """As of ``PictureCorpus``, and the camera."""
         return f"{self.camera} {super().fingerprint(sample)}"
 
-    def edition(self, clips: int) -> Counts | None:
-        """The counts of this camera."""
-        return self.counts[self.name] if self.camera == "HS" else self.editions[0]
+    def checks(self, pictures: bool = False) -> "Iterator[Check]":
+        """The lines of ``verify``; the last says which clips are not there at all."""
+        from mer_zoo.datasets._verify import Check
 
-    def verify(self, pictures: bool = False) -> "pd.DataFrame":
-        """As of ``PictureCorpus``, and which clips are not there at all."""
-        import pandas as pd
-
+        yield from super().checks(pictures)
         expected, found = _all_clips(self.camera), [s.clip for s in self.found_samples]
         absent, strange = [c for c in expected if c not in found], [c for c in found if c not in expected]
-        notes = [f"{what}: {', '.join(clips)}" for what, clips in (("absent", absent), ("unknown", strange)) if clips]
+        notes = [f"{what}: {_some(clips)}" for what, clips in (("absent", absent), ("unknown", strange)) if clips]
         there = len(expected) - len(absent)
-        line = (self.name, "clips by name", str(len(expected)), str(there), not notes, "; ".join(notes))
-        return pd.concat([super().verify(pictures), pd.DataFrame([line], columns=VERIFIED)], ignore_index=True)
+        yield Check(self.name, "clips by name", str(len(expected)), str(there), not notes, "; ".join(notes))
 
     # A specimen
 
@@ -212,7 +216,7 @@ class SMIC(PictureCorpus):
         for subject in rng.sample(range(1, 30), 2):
             names = [(code, number) for code in EMOTIONS for number in range(1, 31)]
             for code, number in sorted(rng.sample(names, 4)):
-                onset = rng.choice([34208, 99998, 999997, 9999996, rng.randrange(34208, 32615570)])
+                onset = rng.choice([31234, 99998, 999997, 9999996, rng.randrange(31234, 40000000)])
                 clips.append(_made(subject, code, number, onset, rng.choice([(), (), (2,)])))
         return clips
 
@@ -228,7 +232,7 @@ class SMIC(PictureCorpus):
         _draw(folder, SPECIMEN)
         _draw(folder, [made for made in SPECIMEN if made not in padded], form="raw")
         _draw(folder, padded, form="raw", zeros=2)
-        for camera, begin in (("VIS", 99998), ("NIR", 6387)):
+        for camera, begin in (("VIS", 99998), ("NIR", 7012)):
             slow = [m for m in SPECIMEN if int(m.subject[1:]) >= BY_ALL_CAMERAS]
             clips = [
                 replace(made, onset=begin + 9 * i, offset=begin + 9 * i + 4, frames=None) for i, made in enumerate(slow)
@@ -252,6 +256,10 @@ def _all_clips(camera: str) -> list[str]:
         for code, last in zip(EMOTIONS, numbers, strict=True)
         for number in range(1, last + 1)
     ]
+
+
+def _some(clips: Sequence[str]) -> str:
+    return ", ".join(clips) if len(clips) <= 20 else f"{', '.join(clips[:20])} and {len(clips) - 20} more"
 
 
 def _draw(folder: Path, clips: Sequence[Made], camera: str = "HS", form: str = "cropped", zeros: int = 1) -> None:

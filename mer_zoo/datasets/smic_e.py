@@ -9,24 +9,24 @@ import random
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from mer_zoo.datasets import _specimen
 from mer_zoo.datasets._annotated import Fix, SheetCorpus
-from mer_zoo.datasets._base import VERIFIED, register_corpus
+from mer_zoo.datasets._base import register_corpus
 from mer_zoo.datasets._folders import Place
 from mer_zoo.datasets._labels import normal_emotion
 from mer_zoo.datasets._specimen import Made
-from mer_zoo.datasets._tables import Row, RowError, Sheet, find_sheet, read_sheet
+from mer_zoo.datasets._tables import Row, Sheet
 from mer_zoo.datasets._tree import layout
-from mer_zoo.datasets.smic import CAMERAS, EMOTIONS, SMIC, camera_in, clip_name
-from mer_zoo.errors import CorpusError, InputError
+from mer_zoo.datasets.smic import CAMERAS, EMOTIONS, SMIC, camera_in, clip_name, slow
+from mer_zoo.errors import InputError
 from mer_zoo.types import Counts, Sample
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from mer_zoo.datasets._verify import Check
 
 logger = logging.getLogger("mer_zoo")
 
@@ -43,6 +43,9 @@ FIELDS = {
 }
 
 
+Windows = dict[int, tuple[int, int]]  # onset and offset of each interval that counts, by number from 1
+
+
 def _sheet(camera: str) -> Sheet:
     low = camera.lower()
     return Sheet(
@@ -51,9 +54,6 @@ def _sheet(camera: str) -> Sheet:
         optional=frozenset(FIELDS) - {"clip", "onset", "offset"},
         page=f"{low}*",
     )
-
-
-SHEETS = {camera: _sheet(camera) for camera in CAMERAS}
 
 
 @register_corpus
@@ -77,16 +77,16 @@ class SMICE(SheetCorpus):
     name, title = "smic_e", "SMIC-E: spontaneous micro-expressions in long videos of a fast and two slower cameras"
     owner, homepage, terms, forbidden = SMIC.owner, SMIC.homepage, SMIC.terms, SMIC.forbidden
     fps = CAMERAS["HS"]
-    sheet = SHEETS["HS"]
+    sheet = _sheet("HS")
     layouts: ClassVar = {
         "raw": layout(
             r"(s\d+)/(s\d+_(?:ne|po|sur)_\d+)",
             r"(?:image)?(\d{5,})",
-            "SMIC-E_raw image/HS_long/SMIC-HS-E/s03/s3_ne_22/image443812.jpg",
+            "SMIC-E_raw image/HS_long/SMIC-HS-E/s03/s3_ne_02/image412345.jpg",
         )
     }
     counts: ClassVar = {"smic_e": Counts(16, 157, {"negative": 65, "positive": 51, "surprise": 41})}
-    editions = SMIC.editions  # cameras VIS and NIR
+    editions = (Counts(None, 162),)
     fixes = (
         Fix(
             "s18", "s18_sur_03", "emotion", "negative", "surprise", "the name, the folder in SMIC and MEGC 2019 say it"
@@ -105,29 +105,14 @@ class SMICE(SheetCorpus):
         super().__init__(root, form, sheet, missing, index)
         if camera not in CAMERAS:
             raise InputError(f"{self.name}: camera is {camera!r}; expected one of {tuple(CAMERAS)}.")
-        self.camera = camera
-
-    @cached_property
-    def sheet_file(self) -> Path:
-        return find_sheet(SHEETS[self.camera], self.tree, self._named)
-
-    @cached_property
-    def rows(self) -> list[Row]:
-        return read_sheet(SHEETS[self.camera], self.sheet_file)
+        self.camera, self._windows = camera, dict[str, Windows]()
+        for name, value in {**slow(self.name), "sheet": _sheet(camera)}.items() if camera != "HS" else ():
+            setattr(self, name, value)
 
     def names(self, row: Row) -> tuple[str, str] | None:
-        """``s3_ne_02`` is of ``s3``, whatever the column of subjects says or leaves out; text below names no clip.
-
-        Raises:
-            RowError: If that column says another person.
-        """
-        name, subject = row.text("clip"), row.text("subject")
-        if not CLIP.fullmatch(name):
-            return None
-        person, clip = clip_name(name.partition("_")[0], name)
-        if subject and re.sub(r"^s?0*", "", subject, flags=re.IGNORECASE) != person[1:]:
-            raise RowError(f"{row.where}: subject is {subject!r}, but the clip is {name}.")
-        return person, clip
+        """``s3_ne_02`` is of ``s3``, whatever the column of subjects says; text below the table names no clip."""
+        name = row.text("clip")
+        return clip_name(name.partition("_")[0], name) if CLIP.fullmatch(name) else None
 
     def place(self, subject: str, name: str) -> Place:
         return clip_name(subject, name.partition("#")[0])
@@ -136,59 +121,54 @@ class SMICE(SheetCorpus):
         """One sample for each interval that counts.
 
         Raises:
-            CorpusError: If rows cannot be read; it names them all.
+            CorpusError: If there is no sheet, or if rows cannot be read; it names them all.
         """
-        complaints, without = [], []
-        for row in self.rows:
-            try:
-                names = self.names(row)
-                if names is None:
-                    continue
-                mended = self._mended(row, *names) if row.text("emotion") else row
-                windows = self.windows(row)
-                without += [] if 1 in windows else [names[1]]
-                for number, ends in windows.items():
-                    yield self._interval(mended, *names, number, *ends)
-            except (RowError, InputError) as error:
-                complaints.append(str(error) if row.where in str(error) else f"{row.where}: {error}")
-        if complaints:
-            raise CorpusError(f"{self.name}: {len(complaints)} rows cannot be read. {' '.join(complaints)}")
-        if without:
-            logger.warning("%s: %d rows give no onset and offset: %s", self.name, len(without), ", ".join(without))
+        for sample in super().annotated():
+            windows = self._windows[sample.clip]
+            if 1 not in windows:
+                logger.warning("%s: the row of %s gives no onset and offset.", self.name, sample.key)
+            for number, (onset, offset) in windows.items():
+                name = sample.clip if number == 1 else f"{sample.clip}#{number}"
+                yield replace(sample, clip=name, onset=onset, offset=offset)
 
-    def windows(self, row: Row) -> dict[int, tuple[int, int]]:
+    def sample(self, row: Row, subject: str, clip: str) -> Sample:
+        """What the intervals of a row share; the intervals go to ``_windows``."""
+        written, emotion = row.text("emotion"), EMOTIONS[clip.split("_")[1]]
+        person = re.sub("^s?0*", "", row.text("subject"), flags=re.IGNORECASE)
+        flags = {
+            "emotion_unexpected": normal_emotion(written) not in ("", emotion),
+            "subject_disagrees": person not in ("", subject[1:]),
+        }
+        self._windows[clip] = self.windows(row)
+        return Sample(
+            corpus=self.name,
+            subject=subject,
+            clip=clip,
+            emotion=emotion,
+            fps=self.fps,
+            flags=tuple(name for name, holds in flags.items() if holds),
+            emotion_as_written=written,
+        )
+
+    def windows(self, row: Row) -> Windows:
         """Onset and offset of the intervals that count, by number from 1.
 
-        Text in a cell, such as ``MISSING <-426679``, is no number; a video whose first or last picture is not known
+        Text in a cell, such as ``MISSING <-400000``, is no number; a video whose first or last picture is not known
         bounds nothing there.
 
         Raises:
             RowError: If a cell is a formula without a value.
         """
+        ends = [(_number(row, f"onset{k}"), _number(row, f"offset{k}")) for k in INTERVALS]
         first, last = _number(row, "first"), _number(row, "last")
-        found, before = {}, None
-        for number, end in enumerate(INTERVALS, start=1):
-            onset, offset = _number(row, f"onset{end}"), _number(row, f"offset{end}")
-            forward = onset is not None and offset is not None and 0 < onset <= offset
-            inside = (first or 0) <= (onset or 0) and (not last or (offset or 0) <= last)
-            if onset and offset and forward and inside and (onset, offset) != before:
+        found = {}
+        for number, (onset, offset) in enumerate(ends, start=1):
+            if onset is None or offset is None or not 0 < onset <= offset:
+                continue
+            inside = (first is None or first <= onset) and (last is None or offset <= last)
+            if inside and (number == 1 or (onset, offset) != ends[number - 2]):
                 found[number] = onset, offset
-            before = onset, offset
         return found
-
-    def _interval(self, row: Row, subject: str, clip: str, number: int, onset: int, offset: int) -> Sample:
-        written, emotion = row.text("emotion"), EMOTIONS[clip.split("_")[1]]
-        return Sample(
-            corpus=self.name,
-            subject=subject,
-            clip=clip if number == 1 else f"{clip}#{number}",
-            emotion=emotion,
-            onset=onset,
-            offset=offset,
-            fps=CAMERAS[self.camera],
-            flags=() if normal_emotion(written) in ("", emotion) else ("emotion_unexpected",),
-            emotion_as_written=written,
-        )
 
     def _find(self, form: str) -> dict[Place, list[str]]:
         """Only folders of this camera; where none of those above a clip names one, it may be any."""
@@ -199,49 +179,37 @@ class SMICE(SheetCorpus):
         }
         return {place: paths for place, paths in found.items() if paths}
 
-    def _nothing_found(self) -> str:
-        return f"{super()._nothing_found()} Asked for camera {self.camera}, and read {self.sheet_file.name}."
+    def nothing_found(self) -> str:
+        """As of ``PictureCorpus``, and the camera."""
+        return f"{super().nothing_found()} Asked for camera {self.camera}."
 
     def edition(self, clips: int) -> Counts | None:
-        """None: what was counted are rows, not intervals; ``verify`` compares them."""
+        """None: what was counted are rows, not intervals; ``checks`` compares them."""
         return None
 
-    def verify(self, pictures: bool = False) -> "pd.DataFrame":
-        """As of ``PictureCorpus``, where clips are intervals; rows are compared with what is known of them."""
-        import pandas as pd
+    def checks(self, pictures: bool = False) -> "Iterator[Check]":
+        """The lines of ``verify``, where clips are intervals; what is known of rows is compared with the first ones."""
+        from mer_zoo.datasets._verify import Check, counted
 
-        table = super().verify(pictures)
-        clips = {names[1]: row for row in self.rows if (names := self.names(row))}
-        table.loc[table["what"] == "rows of the sheet", "note"] = f"{len(self.rows) - len(clips)} of them are no clip"
-        lines = [(self.name, *line) for line in (*self._rows_compared(len(clips)), *self._intervals_counted(clips))]
-        return pd.concat([table, pd.DataFrame(lines, columns=VERIFIED)], ignore_index=True)
-
-    def _rows_compared(self, rows: int) -> Iterator[tuple[str, str, str, bool, str]]:
-        """Rows, and persons and labels by first intervals."""
-        usual = self.counts[self.name] if self.camera == "HS" else self.editions[0]
-        versions = (usual.clips, *OTHER_ROWS[self.camera])
-        yield "rows that name a clip", " or ".join(map(str, versions)), str(rows), rows in versions, ""
+        lines = list(super().checks(pictures))
+        rows = {names[1]: row for row in self.rows if (names := self.names(row))}
+        for check in lines:
+            text = check.what == "rows of the sheet"
+            yield replace(check, note=f"{len(self.rows) - len(rows)} of them are no clip's") if text else check
         first = [s for s in self.found_samples if "#" not in s.clip]
-        found = Counts.of(first, [s.emotion for s in first])
-        yield "persons", str(usual.subjects), str(found.subjects), found.subjects == usual.subjects, ""
-        for name, number in usual.classes.items() if rows not in OTHER_ROWS[self.camera] else ():
-            there = found.classes.get(name, 0)
-            yield f"{name}, first intervals", str(number), str(there), number == there, ""
-
-    def _intervals_counted(self, clips: Mapping[str, Row]) -> Iterator[tuple[str, str, str, bool, str]]:
-        """What became of the three intervals of each row."""
-        windows = {clip: self.windows(row) for clip, row in clips.items()}
-        without = [clip for clip, found in windows.items() if 1 not in found]
-        yield "rows without onset and offset", "0", str(len(without)), not without, ", ".join(without)
-        further = [f"{clip}#{number}" for clip, found in windows.items() for number in found if number > 1]
-        yield "further intervals", "any", str(len(further)), True, ", ".join(further)
+        for check in counted(self.name, first, super().edition(len(rows)) or Counts(None, len(rows))):
+            yield replace(check, what=f"{check.what}, first intervals")
+        without = [clip for clip in rows if 1 not in self._windows[clip]]
+        yield Check(self.name, "rows without onset and offset", "0", str(len(without)), not without, ", ".join(without))
+        further = [s.clip for s in self.found_samples if "#" in s.clip]
+        yield Check(self.name, "further intervals", "any", str(len(further)), True, ", ".join(further))
         left = [
             f"{clip}#{number}"
-            for clip, row in clips.items()
+            for clip, row in rows.items()
             for number, end in enumerate(INTERVALS, start=1)
-            if number > 1 and number not in windows[clip] and (row.text(f"onset{end}") or row.text(f"offset{end}"))
+            if number not in self._windows[clip] and (row.text(f"onset{end}") or row.text(f"offset{end}"))
         ]
-        yield "further intervals that do not count", "any", str(len(left)), True, ", ".join(left)
+        yield Check(self.name, "intervals that do not count", "any", str(len(left)), True, ", ".join(left))
 
     # A specimen
 
@@ -252,7 +220,7 @@ class SMICE(SheetCorpus):
         for subject in rng.sample(range(1, 30), 2):
             names = [(code, number) for code in EMOTIONS for number in range(1, 31)]
             for code, number in sorted(rng.sample(names, 3)):
-                first = rng.choice([34208, 99990, 999990, rng.randrange(34208, 999999)])
+                first = rng.choice([31234, 99990, 999990, rng.randrange(31234, 999999)])
                 starts = rng.sample([2, 9, 15], rng.randrange(1, 4))  # a later interval may lie before the first
                 windows = [(first + start, first + start + rng.randrange(2, 5)) for start in starts]
                 clips += _made(subject, code, number, (first, first + 22), *windows)
@@ -270,24 +238,23 @@ class SMICE(SheetCorpus):
         """Persons with every irregular row, three cameras, and the sheet of HS in a second version."""
         videos = _videos(SPECIMEN)
         _draw(folder, videos)
-        slow = {clip: [made] for clip, (made, *_) in videos.items() if int(made.subject[1:]) >= 11}
+        few = {clip: [made] for clip, (made, *_) in videos.items() if int(made.subject[1:]) >= 11}
         high = _rows(videos, GARBAGE)
         high += [[], ["Note: 3rd intervals were checked by hand"], [None, "MissingFrames"], ["mean", None, None, 12.5]]
         beside = folder / PICTURES.format("HS")
-        _write(beside / "SMIC-HS-E_annotation.xlsx", {"HS": high, "VIS": _slow_rows(slow, "", 3000), **EMPTY})
+        _write(beside / "SMIC-HS-E_annotation.xlsx", {"HS": high, "VIS": _slow_rows(few, "", 3000), **EMPTY})
         _write(beside / "fourteen columns.xlsx", {"Sheet1": _fourteen(videos)})
         for camera, name, suffix, shift in (
             ("VIS", "SMIC-VIS-E_annotation.xlsx", "", 3000),
             ("NIR", "SMIC_NIR_E_annotation.xlsx", " NIR", 4000),
         ):
-            _draw(folder, slow, camera, shift)
-            _write(folder / PICTURES.format(camera) / name, {camera: _slow_rows(slow, suffix, shift)})
+            _draw(folder, few, camera, shift)
+            _write(folder / PICTURES.format(camera) / name, {camera: _slow_rows(few, suffix, shift)})
         _specimen.litter(beside / "SMIC-HS-E" / "s03")
         _specimen.litter(beside / "SMIC-HS-E" / "s03" / "s3_ne_02")
 
 
 Videos = Mapping[str, Sequence[Made]]  # the clips of each folder
-OTHER_ROWS = {"HS": (162,), "VIS": (), "NIR": ()}  # rows of other versions of the sheet
 PICTURES = "SMIC-E_raw image/{}_long"
 EMPTY: dict[str, list[list[Any]]] = {"Sheet2": [], "Sheet3": []}
 HEADER = [
@@ -309,11 +276,11 @@ def _number(row: Row, name: str) -> int | None:
 
 def _write(file: Path, pages: dict[str, list[list[Any]]]) -> None:
     """Write a workbook whose formulas have their values."""
-    texts = {
+    texts: dict[str, Sequence[Sequence[Any]]] = {
         name: [[cell.text if isinstance(cell, _Sum) else cell for cell in row] for row in rows]
         for name, rows in pages.items()
     }
-    _specimen.write_pages(file, {**texts})
+    _specimen.write_pages(file, texts)
     with zipfile.ZipFile(file) as book:
         parts = {name: book.read(name) for name in book.namelist()}
     for number, rows in enumerate(pages.values(), start=1):
@@ -338,7 +305,7 @@ def _draw(folder: Path, videos: Videos, camera: str = "HS", shift: int = 0) -> N
         _specimen.draw(where, [f"image{number + shift:06d}.jpg" for number in made.numbers], (48, 64), colour=True)
 
 
-def _rows(videos: Videos, garbage: Mapping[str, list[Any]] | None = None) -> list[list[Any]]:
+def _rows(videos: Videos, garbage: Mapping[str, Sequence[Any]] | None = None) -> list[list[Any]]:
     """The page HS: subjects as numbers, ends and totals as formulas, some leftovers in columns of the third."""
     rows: list[list[Any]] = [HEADER]
     for at, (clip, intervals) in enumerate(videos.items(), start=2):
@@ -346,7 +313,7 @@ def _rows(videos: Videos, garbage: Mapping[str, list[Any]] | None = None) -> lis
         ends: list[Any] = [None] * 6
         for i, interval in enumerate(intervals):
             ends[2 * i : 2 * i + 2] = [interval.onset, interval.offset]
-        ends[4:6] = (garbage or {}).get(clip, ends[4:6])
+        ends[4:6] = list((garbage or {}).get(clip, ends[4:6]))
         long = made.offset - made.onset + 1
         ends[1] = _Sum(f"=D{at}+M{at}-1", made.offset)
         first, last = _Sum(f"=VIS!J{at}*4", video[0]), _Sum(f"=K{at}+P{at}-1", video[-1])
@@ -358,7 +325,7 @@ def _rows(videos: Videos, garbage: Mapping[str, list[Any]] | None = None) -> lis
 def _slow_rows(videos: Videos, suffix: str, shift: int) -> list[list[Any]]:
     """The page of VIS, and of NIR with its suffix: no last picture, no third interval."""
     header = [*HEADER[:7], None, "FirstF", "TotalMF1", "TotalMF2", "TotalVL", "Emotion"]
-    rows = [[f"{title}{suffix}" if title and title.endswith("F") else title for title in header]]
+    rows: list[list[Any]] = [[f"{title}{suffix}" if title and title.endswith("F") else title for title in header]]
     for clip, (made, *_) in videos.items():
         ends = [made.onset + shift, made.offset + shift, None, None, None, min(made.numbers) + shift]
         rows.append([int(made.subject[1:]), clip, None, *ends, made.offset - made.onset + 1, 1, 23, made.written])
@@ -397,13 +364,15 @@ def _made(subject: int, code: str, number: int, video: tuple[int, int], *windows
     ]
 
 
-GARBAGE = {  # columns of the third interval
+GARBAGE: dict[str, Sequence[Any]] = {  # columns of the third interval
     "s20_ne_06": [_Sum("=F2-D2-99", -59), _Sum("=F2-D2-99", -59)],
     "s18_sur_03": [_Sum("=F3-D3-2", -12), _Sum("=F3-D3-9", -19)],
     "s9_sur_01": [81012, 81016],  # the second once more
     "s11_po_02": [94990, 94995],  # before the video
     "s3_po_08": [61509, 61504],  # backwards
+    "s3_ne_02": [1000009, 1000013],  # its end behind the video
 }
+GAPS = _made(3, "po", 8, (61500, 61522), (61503, 61508))
 SPECIMEN = [
     *_made(20, "ne", 6, (91000, 91022), (91004, 91008), (91012, 91015)),
     *_made(18, "sur", 3, (92000, 92022), (92012, 92016), (92002, 92006)),  # the second lies before the first
@@ -411,5 +380,5 @@ SPECIMEN = [
     *_made(9, "sur", 1, (81000, 81022), (81003, 81008), (81012, 81016)),
     *_made(4, "ne", 4, (71000, 71022), (71002, 71005), (71008, 71011), (71014, 71018)),
     *_made(3, "ne", 2, (999990, 1000012), (999992, 999996), (999998, 1000003)),
-    *_made(3, "po", 8, (61500, 61522), (61503, 61508)),
+    *(replace(made, frames=(*range(61500, 61505), *range(61507, 61523))) for made in GAPS),
 ]
