@@ -7,10 +7,9 @@ from typing import Any
 from mer_zoo.errors import InputError
 from mer_zoo.folds import FoldMaker, leave_one_corpus_out, leave_one_subject_out, ten_folds_of_persons
 from mer_zoo.registry import Registry
-from mer_zoo.types import UNUSABLE, Counts, Fold, Sample, Target
+from mer_zoo.types import MACRO, UNUSABLE, Counts, Fold, Sample, Target
 
 STAND_IN = "synthetic"  # the corpus of rendered faces
-MACRO = "macro"  # the flag of an expression that is no micro-expression
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ SIDES = ("", "L", "R", "A", "T", "B")
 INTENSITIES = ("", "A", "B", "C", "D", "E")
 Target = int | tuple[int, ...]  # a class index, or 0 or 1 for each class
 
+MACRO = "macro"  # the flag of an expression that is no micro-expression
 UNUSABLE = "frames_missing"  # the flag of a sample of which no picture is there
 
 

@@ -1,8 +1,8 @@
 """Corpora whose clips are annotated in a sheet beside the folders of pictures."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +12,8 @@ from mer_zoo.datasets._labels import EMOTIONS, normal_emotion, parse_aus
 from mer_zoo.datasets._tables import NoSheetError, Row, RowError, Sheet, find_sheet, read_sheet
 from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.types import ActionUnit, Sample
+
+SAID = 20  # complaints about rows that an error repeats; a whole column may be wrong
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ class SheetCorpus(PictureCorpus):
     def names(self, row: Row) -> tuple[str, str] | None:
         """Subject and clip of a row, as a sample spells them; None if the row is none of a clip."""
 
+    def samples_of(self, row: Row, subject: str, clip: str) -> Iterable[Sample]:
+        """The samples that a row describes, its cells mended: one, unless a corpus says otherwise."""
+        return (self.sample(row, subject, clip),)
+
     def sample(self, row: Row, subject: str, clip: str) -> Sample:
         """The sample that a row describes, its cells mended; a corpus changes what is special about it."""
         onset, apex, offset, odd = window(row.whole("onset"), row.whole("apex"), row.whole("offset"), self.zero)
@@ -124,11 +130,19 @@ class SheetCorpus(PictureCorpus):
             try:
                 names = self.names(row)
                 if names is not None:
-                    yield self.sample(self._mended(row, *names), *names)
+                    yield from self._as_written(row, self.samples_of(self._mended(row, *names), *names))
             except (RowError, InputError) as error:
                 complaints.append(str(error) if row.where in str(error) else f"{row.where}: {error}")
         if complaints:
-            raise CorpusError(f"{self.name}: {len(complaints)} rows cannot be read. {' '.join(complaints)}")
+            more = f" And {len(complaints) - SAID} more." if len(complaints) > SAID else ""
+            said = " ".join(complaints[:SAID])
+            raise CorpusError(f"{self.name}: {len(complaints)} rows cannot be read. {said}{more}")
+
+    @staticmethod
+    def _as_written(row: Row, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """The same with the emotion as its owners wrote it, even if it was mended."""
+        for sample in samples:
+            yield replace(sample, emotion_as_written=row.text("emotion") or sample.emotion_as_written)
 
     def _mended(self, row: Row, subject: str, clip: str) -> Row:
         for fix in self.fixes:

@@ -185,7 +185,7 @@ class PictureCorpus(Corpus):
         found: dict[Place, list[str]] = defaultdict(list)
         layout = self.layouts[form]
         for path, names in self.tree.folders.items():
-            match = layout.match(f"{self.tree.root.name}/{path}" if path else self.tree.root.name)
+            match = layout.match(f"{self.tree.name}/{path}" if path else self.tree.name)
             if match and any(layout.frame.fullmatch(name) for name in names):
                 found[self.place(*match.groups())].append(path)
         return found

@@ -83,6 +83,7 @@ class Tree:
 
     def __init__(self, root: Path, index: bool = False) -> None:
         self.root = root
+        self.name = root.absolute().name  # a folder's own name counts where it is opened as "."
         self.refused: list[str] = []
         self._index = index
 
@@ -143,7 +144,7 @@ class Tree:
 
     @property
     def _index_file(self) -> Path:
-        return self.root.parent / f".{self.root.name}.mer-zoo.json"
+        return self.root.absolute().parent / f".{self.name}.mer-zoo.json"
 
     def _load_index(self) -> dict[str, list[object]]:
         """What was kept; nothing if it is not there or is not ours."""

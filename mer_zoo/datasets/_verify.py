@@ -97,8 +97,8 @@ def checks_of_pictures(corpus: PictureCorpus, pictures: bool) -> Iterator[Check]
 def _sheet(corpus: SheetCorpus) -> Iterator[Check]:
     for file in corpus.sheet_files:
         yield Check(corpus.name, "sheet", "one", shown(file.name), True, f"sha256 {digest_of(file)}")
-    rows, used = len(corpus.rows), len({s.key for s in corpus.found_samples})
-    yield Check(corpus.name, "rows of the sheet", "any", str(rows), True, f"{rows - used} are about no clip, or none asked for")
+    rows, used = len(corpus.rows), sum(corpus.names(row) is not None for row in corpus.rows)
+    yield Check(corpus.name, "rows of the sheet", "any", str(rows), True, f"{rows - used} are about no clip")
     for fix in corpus.fixes:
         outcome = corpus.outcome.get(fix, "not there")
         fine = outcome in ("mended", "right already", "not there")

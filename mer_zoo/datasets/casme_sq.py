@@ -6,29 +6,27 @@ Recognition", IEEE Transactions on Affective Computing 9(4), 2018.
 
 import random
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from mer_zoo.datasets import _specimen
-from mer_zoo.datasets._annotated import SheetCorpus
 from mer_zoo.datasets._base import register_corpus
-from mer_zoo.datasets._folders import Folder, Place
+from mer_zoo.datasets._folders import Place
+from mer_zoo.datasets._long_videos import LongVideoCorpus
 from mer_zoo.datasets._specimen import Made
 from mer_zoo.datasets._tables import Row, RowError, Sheet, read_pages
 from mer_zoo.datasets._tree import layout, shown
-from mer_zoo.errors import CorpusError, InputError
+from mer_zoo.errors import CorpusError
 from mer_zoo.types import Counts, Sample
 
 CLIP = r"[a-z]+\d+_\d+"  # anger1_1: the first expression while the stimulus anger1 was seen
-COUNTS = {"micro": Counts(None, 57), "macro": Counts(None, 300), "all": Counts(22, 357)}  # by the option expressions
 
 
 @register_corpus
-class CASMESq(SheetCorpus):
+class CASMESq(LongVideoCorpus):
     """CAS(ME)^2: 57 micro- and 300 macro-expressions of 22 persons at 30 frames a second.
 
     The sheet has no header. It counts persons and names stimuli in its own way; two more pages, ``naming rule1`` and
@@ -64,37 +62,9 @@ class CASMESq(SheetCorpus):
         "selected": layout(rf"selected[^/]*/s?(\d+)/({CLIP})", r"img(\d+)", "selectedpic/s15/anger1_1/img557.jpg"),
         "raw": layout(r"(\d+)_(\d{4})(?!\d)[^/]*", r"img(\d+)", "rawpic/s15/15_0101disgustingteeth/img001.jpg"),
     }
-    counts: ClassVar = {"casme_sq": COUNTS["micro"]}
-    editions = (COUNTS["macro"], COUNTS["all"])
-
-    def __init__(
-        self,
-        root: Path,
-        form: str | None = None,
-        sheet: str | Path | None = None,
-        missing: str = "error",
-        index: bool = False,
-        expressions: str = "micro",
-    ) -> None:
-        if expressions not in COUNTS:
-            raise InputError(f"{self.name}: expressions is {expressions!r}; expected one of {tuple(COUNTS)}.")
-        super().__init__(root, form, sheet, missing, index)
-        self.expressions = expressions
-
-    def edition(self, clips: int) -> Counts:
-        """The published counts of the expressions that were asked for."""
-        return COUNTS[self.expressions]
+    by_expressions: ClassVar = {"micro": Counts(None, 57), "macro": Counts(None, 300), "all": Counts(22, 357)}
 
     # Rows
-
-    def annotated(self) -> Iterator[Sample]:
-        """One sample for each row about an expression that was asked for."""
-        wanted = {"micro": (False,), "macro": (True,), "all": (False, True)}[self.expressions]
-        yield from (sample for sample in self._every if ("macro" in sample.flags) in wanted)
-
-    @cached_property
-    def _every(self) -> list[Sample]:
-        return list(super().annotated())
 
     def names(self, row: Row) -> tuple[str, str] | None:
         """Participant 1 is ``s15`` or whoever ``naming rule1`` says."""
@@ -108,13 +78,12 @@ class CASMESq(SheetCorpus):
             raise RowError(f"{row.where}: participant {number} is not among those of 'naming rule1'.")
         return subject, clip
 
-    def sample(self, row: Row, subject: str, clip: str) -> Sample:
+    def is_macro(self, row: Row) -> bool:
         kind = row.text("kind")
         found = re.fullmatch(r"(macro|micro)\W*expressions?", kind, re.IGNORECASE)
         if not found:
             raise RowError(f"{row.where}: the type is {kind!r}; expected macro-expression or micro-expression.")
-        sample = super().sample(row, subject, clip)
-        return replace(sample, flags=(*sample.flags, "macro")) if found[1].lower() == "macro" else sample
+        return found[1].lower() == "macro"
 
     # Naming rules: found by content, since their pages have no header either
 
@@ -181,13 +150,6 @@ class CASMESq(SheetCorpus):
         """The clip's folder, or that of the video it is cut from."""
         stimulus = sample.clip.lower().partition("_")[0]
         return self.place(sample.subject, self._codes.get(stimulus, stimulus) if self.form == "raw" else sample.clip)
-
-    @cached_property
-    def folders(self) -> dict[Place, Folder]:
-        """The folder of each clip or video; none that only expressions not asked for are about."""
-        asked = {self.place_of(sample) for sample in self.annotated()}
-        others = {self.place_of(sample) for sample in self._every} - asked
-        return {place: folder for place, folder in super().folders.items() if place not in others}
 
     def _find(self, form: str) -> dict[Place, list[str]]:
         """Of two folders of one video, the one in its own person's: one of s23 lies with those of s19."""

@@ -12,21 +12,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mer_zoo.datasets import _specimen
-from mer_zoo.datasets._annotated import SheetCorpus
 from mer_zoo.datasets._base import register_corpus
 from mer_zoo.datasets._folders import Folder, Known, Place
+from mer_zoo.datasets._long_videos import LongVideoCorpus
 from mer_zoo.datasets._specimen import Made
-from mer_zoo.datasets._tables import Row, RowError, Sheet, find_sheet, read_sheet
+from mer_zoo.datasets._tables import NoSheetError, Row, RowError, Sheet, find_sheet, read_sheet
 from mer_zoo.datasets._tree import layout
 from mer_zoo.datasets.samm import SAMM, names_of, own_pictures, write_codes
-from mer_zoo.errors import CorpusError, InputError
+from mer_zoo.errors import CorpusError
 from mer_zoo.types import Counts, Sample
-
-EXPRESSIONS = {"micro": Counts(None, 159), "macro": Counts(None, 343), "all": Counts(None, 502)}
 
 
 @register_corpus
-class SAMMLongVideos(SheetCorpus):
+class SAMMLongVideos(LongVideoCorpus):
     """SAMM Long Videos: 159 micro- and 343 macro-expressions in 147 videos at 200 frames a second.
 
     A clip ``006_1_2`` lies in the video ``006_1``, whose pictures are numbered from 1. The sheet says nothing of
@@ -63,8 +61,7 @@ class SAMMLongVideos(SheetCorpus):
     layouts: ClassVar = {
         "raw": layout(r"(?=(\d{3})_)(\d{3}_\d{1,2})", r"\d{3}_\d{1,2}_(\d+)", "SAMM_longvideos/009_4/009_4_0007.jpg")
     }
-    counts: ClassVar = {"samm_lv": EXPRESSIONS["micro"]}
-    editions = (EXPRESSIONS["macro"], EXPRESSIONS["all"])
+    by_expressions: ClassVar = {"micro": Counts(None, 159), "macro": Counts(None, 343), "all": Counts(None, 502)}
     known = (
         Known("020", "020_6_5", "frames_truncated", "the offset lies beyond the end of the video"),
         Known("036", "036_7_4", "frames_truncated", "the offset lies beyond the end of the video"),
@@ -80,34 +77,27 @@ class SAMMLongVideos(SheetCorpus):
         expressions: str = "micro",
         codes: str | Path | None = None,
     ) -> None:
-        super().__init__(root, form, sheet, missing, index)
-        if expressions not in EXPRESSIONS:
-            raise InputError(
-                f"{self.name}: expressions is {expressions!r}; expected one of {', '.join(map(repr, EXPRESSIONS))}."
-            )
-        self.expressions = expressions
+        super().__init__(root, form, sheet, missing, index, expressions)
         self._codes_named = Path(codes).expanduser() if codes is not None else None
 
     def names(self, row: Row) -> tuple[str, str] | None:
-        """Person and clip of a row of the kind that is asked for."""
-        names = names_of(row)
-        return names if names and self.expressions in (_kind(row), "all") else None
+        return names_of(row)
+
+    def is_macro(self, row: Row) -> bool:
+        return _kind(row) == "macro"
 
     def place_of(self, sample: Sample) -> Place:
         return self.place(sample.subject, sample.clip.rpartition("_")[0])
 
-    def edition(self, clips: int) -> Counts | None:
-        return EXPRESSIONS[self.expressions]
-
     def sample(self, row: Row, subject: str, clip: str) -> Sample:
-        macro = _kind(row) == "macro"
+        macro = self.is_macro(row)
         codes = None if macro else self._codes.get(clip)
         if codes is not None:
             cells = {"emotion": codes.text("emotion"), "objective": codes.text("objective")}
             return super().sample(replace(row, cells={**row.cells, **cells}), subject, clip)
         sample = super().sample(row, subject, clip)
         flags = [flag for flag in sample.flags if flag != "emotion_unexpected"]
-        flags += ["macro"] if macro else ["emotion_missing"] if self._codes else []
+        flags += ["emotion_missing"] if self._codes and not macro else []
         return replace(sample, flags=tuple(flags))
 
     @cached_property
@@ -115,10 +105,10 @@ class SAMMLongVideos(SheetCorpus):
         """Rows of SAMM's own sheet by clip, where it is there."""
         try:
             file = find_sheet(SAMM.sheet, self.tree, self._codes_named)
-        except CorpusError as error:
-            if self._codes_named is not None or "that differ" in str(error):
-                raise CorpusError(str(error).replace("sheet=PATH", "codes=PATH")) from error
+        except NoSheetError:
             return {}
+        except CorpusError as error:
+            raise CorpusError(str(error).replace("sheet=PATH", "codes=PATH")) from error
         return {row.text("clip"): row for row in read_sheet(SAMM.sheet, file)}
 
     def folder_at(self, path: str) -> Folder:

@@ -166,7 +166,7 @@ class SMIC(PictureCorpus):
                 yield path, match
 
     def _named(self, path: str) -> str:
-        root = self.tree.root.resolve().name
+        root = self.tree.name
         return f"{root}/{path}" if path else root
 
     def _is_ours(self, path: str) -> bool:

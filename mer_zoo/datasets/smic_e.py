@@ -105,7 +105,7 @@ class SMICE(SheetCorpus):
         super().__init__(root, form, sheet, missing, index)
         if camera not in CAMERAS:
             raise InputError(f"{self.name}: camera is {camera!r}; expected one of {tuple(CAMERAS)}.")
-        self.camera, self._windows = camera, dict[str, Windows]()
+        self.camera = camera
         for name, value in {**slow(self.name), "sheet": _sheet(camera)}.items() if camera != "HS" else ():
             setattr(self, name, value)
 
@@ -117,29 +117,23 @@ class SMICE(SheetCorpus):
     def place(self, subject: str, name: str) -> Place:
         return clip_name(subject, name.partition("#")[0])
 
-    def annotated(self) -> Iterator[Sample]:
-        """One sample for each interval that counts.
-
-        Raises:
-            CorpusError: If there is no sheet, or if rows cannot be read; it names them all.
-        """
-        for sample in super().annotated():
-            windows = self._windows[sample.clip]
-            if 1 not in windows:
-                logger.warning("%s: the row of %s gives no onset and offset.", self.name, sample.key)
-            for number, (onset, offset) in windows.items():
-                name = sample.clip if number == 1 else f"{sample.clip}#{number}"
-                yield replace(sample, clip=name, onset=onset, offset=offset)
+    def samples_of(self, row: Row, subject: str, clip: str) -> Iterator[Sample]:
+        """One sample for each interval that counts."""
+        shared, windows = self.sample(row, subject, clip), self.windows(row)
+        if 1 not in windows:
+            logger.warning("%s: the row of %s gives no onset and offset.", self.name, shared.key)
+        for number, (onset, offset) in windows.items():
+            name = clip if number == 1 else f"{clip}#{number}"
+            yield replace(shared, clip=name, onset=onset, offset=offset)
 
     def sample(self, row: Row, subject: str, clip: str) -> Sample:
-        """What the intervals of a row share; the intervals go to ``_windows``."""
+        """What the intervals of a row share."""
         written, emotion = row.text("emotion"), EMOTIONS[clip.split("_")[1]]
         person = re.sub("^s?0*", "", row.text("subject"), flags=re.IGNORECASE)
         flags = {
             "emotion_unexpected": normal_emotion(written) not in ("", emotion),
             "subject_disagrees": person not in ("", subject[1:]),
         }
-        self._windows[clip] = self.windows(row)
         return Sample(
             corpus=self.name,
             subject=subject,
@@ -172,7 +166,7 @@ class SMICE(SheetCorpus):
 
     def _find(self, form: str) -> dict[Place, list[str]]:
         """Only folders of this camera; where none of those above a clip names one, it may be any."""
-        root = self.tree.root.resolve().name
+        root = self.tree.name
         found = {
             place: [path for path in paths if camera_in(f"{root}/{path}") in (None, self.camera)]
             for place, paths in super()._find(form).items()
@@ -191,15 +185,12 @@ class SMICE(SheetCorpus):
         """The lines of ``verify``, where clips are intervals; what is known of rows is compared with the first ones."""
         from mer_zoo.datasets._verify import Check, counted
 
-        lines = list(super().checks(pictures))
+        yield from super().checks(pictures)
         rows = {names[1]: row for row in self.rows if (names := self.names(row))}
-        for check in lines:
-            text = check.what == "rows of the sheet"
-            yield replace(check, note=f"{len(self.rows) - len(rows)} of them are no clip's") if text else check
         first = [s for s in self.found_samples if "#" not in s.clip]
         for check in counted(self.name, first, super().edition(len(rows)) or Counts(None, len(rows))):
             yield replace(check, what=f"{check.what}, first intervals")
-        without = [clip for clip in rows if 1 not in self._windows[clip]]
+        without = [clip for clip in rows if 1 not in self.windows(rows[clip])]
         yield Check(self.name, "rows without onset and offset", "0", str(len(without)), not without, ", ".join(without))
         further = [s.clip for s in self.found_samples if "#" in s.clip]
         yield Check(self.name, "further intervals", "any", str(len(further)), True, ", ".join(further))
@@ -207,7 +198,7 @@ class SMICE(SheetCorpus):
             f"{clip}#{number}"
             for clip, row in rows.items()
             for number, end in enumerate(INTERVALS, start=1)
-            if number not in self._windows[clip] and (row.text(f"onset{end}") or row.text(f"offset{end}"))
+            if number not in self.windows(row) and (row.text(f"onset{end}") or row.text(f"offset{end}"))
         ]
         yield Check(self.name, "intervals that do not count", "any", str(len(left)), True, ", ".join(left))
 

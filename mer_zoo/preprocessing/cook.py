@@ -131,7 +131,7 @@ def _apex(corpus: Corpus, sample: Sample, frames: int) -> int:
 
 
 def _square(clip: Frames, cropped: bool) -> Frames:
-    """Square frames: a face that was cut out is squeezed to its shorter side, of a whole picture the middle is taken."""
+    """Square frames: a face that was cut out is squeezed to the shorter side, of a picture the middle is taken."""
     import cv2
 
     height, width = clip.shape[1:3]
