@@ -346,7 +346,8 @@ def test_a_brow_that_rises_moves_upwards_and_a_smile_outwards() -> None:
     """u to the right, v downwards; the picture shows the face as a camera does."""
     corpus: Any = open_corpus("synthetic_flow", subjects=60)
     mean = {
-        unit: np.mean([corpus.flow(s) for s in corpus.samples if ActionUnit(unit) in s.aus], axis=0) for unit in (1, 12, 26)
+        unit: np.mean([corpus.flow(s) for s in corpus.samples if ActionUnit(unit) in s.aus], axis=0)
+        for unit in (1, 12, 26)
     }
     brow, mouth_left, mouth_right, chin = np.s_[2:6, 9:19], np.s_[19:23, 6:11], np.s_[19:23, 17:22], np.s_[24:, 10:18]
     assert mean[1][brow][..., 1].mean() < -0.05

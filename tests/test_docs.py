@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mer_zoo
+from mer_zoo.datasets._base import CORPORA
 from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +43,8 @@ def test_the_code_of_every_page_runs(page: Path, tmp_path: Path) -> None:
     if not blocks:
         return
     MEGC2019Flow.write_specimen(tmp_path / "FOLDER")
+    for folder in ("SMIC", "CASME2", "SAMM"):
+        CORPORA.get(folder.lower()).write_specimen(tmp_path / folder)
     code = "\n".join(blocks).replace("epochs=20, ", "").replace("Recipe(", "Recipe(epochs=1, ")
     (tmp_path / "page.py").write_text(code)
     done = _run("page.py", cwd=tmp_path)

@@ -15,10 +15,14 @@ from pathlib import Path
 import timm
 
 import mer_zoo
+from mer_zoo.datasets._annotated import SheetCorpus
 from mer_zoo.datasets._base import CORPORA
+from mer_zoo.datasets._folders import PictureCorpus
+from mer_zoo.datasets._long_videos import LongVideoCorpus
 from mer_zoo.synth.emotions import COUNTS
 from mer_zoo.synth.emotions import TABLES as TABLES_OF_UNITS
 from mer_zoo.synth.settings import PRESETS, Settings, settings_of
+from mer_zoo.types import Counts
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,11 +42,38 @@ def models() -> list[list[str]]:
 
 
 def corpora() -> list[list[str]]:
-    """Every corpus: whether it needs files, and its terms."""
-    rows = [["name", "what it is", "files", "terms"]]
+    """Every corpus: what it is, how many clips its sheet or publication counts, and whether it needs files."""
+    rows = [["name", "what it is", "clips (persons)", "files"]]
     for name in mer_zoo.list_corpora():
         corpus = CORPORA.get(name)
-        rows.append([f"`{name}`", corpus.title, "yours" if corpus.needs_root else "none, it is made", corpus.terms])
+        counts = [*corpus.counts.values()]
+        if issubclass(corpus, LongVideoCorpus):
+            counts = [corpus.by_expressions["micro"]]
+        size = ", ".join(map(_size, counts)) or "any number"
+        rows.append([f"`{name}`", corpus.title, size, "yours" if corpus.needs_root else "none, it is made"])
+    return rows
+
+
+def obtain() -> list[list[str]]:
+    """Every corpus that has an owner: whom to ask, and on what terms."""
+    rows = [["name", "owner", "ask", "terms", "you may not"]]
+    for name in mer_zoo.list_corpora():
+        corpus = CORPORA.get(name)
+        if corpus.owner:
+            rows.append([f"`{name}`", corpus.owner, corpus.homepage, corpus.terms, corpus.forbidden])
+    return rows
+
+
+def layouts() -> list[list[str]]:
+    """Every corpus of pictures: its options, forms and sheets."""
+    rows = [["name", "options", "form: such as", "sheet such as"]]
+    for name in mer_zoo.list_corpora():
+        corpus = CORPORA.get(name)
+        if issubclass(corpus, PictureCorpus):
+            own = [p for p in inspect.signature(corpus).parameters if p not in ("root", "sheet", "missing", "index")]
+            forms = "<br>".join(f"{form}: `{layout.example}`" for form, layout in corpus.layouts.items())
+            sheet = f"`{corpus.sheet.example}`" if issubclass(corpus, SheetCorpus) else "none"
+            rows.append([f"`{name}`", ", ".join(f"`{option}`" for option in own), forms, sheet])
     return rows
 
 
@@ -51,8 +82,10 @@ def protocols() -> list[list[str]]:
     rows = [["name", "classes", "clips (persons)", "source"]]
     for name in mer_zoo.list_protocols():
         protocol = mer_zoo.get_protocol(name)
-        counts = [f"{c} {n.clips} ({n.subjects})" for c, n in protocol.counts.items() if n.clips]
-        rows.append([f"`{name}`", ", ".join(protocol.classes), ", ".join(counts) or "any number", protocol.source])
+        counts = [f"{c} {_size(n)}" for c, n in protocol.counts.items() if n.clips]
+        made = {"synthetic", "synthetic_flow"} >= set(protocol.counts)
+        clips = ", ".join(counts) or ("any number" if made else "not published")
+        rows.append([f"`{name}`", _classes(protocol), clips, protocol.source])
     return rows
 
 
@@ -78,10 +111,22 @@ def emotions() -> list[list[str]]:
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "models": models,
     "corpora": corpora,
+    "obtain": obtain,
+    "layouts": layouts,
     "protocols": protocols,
     "knobs": knobs,
     "emotions": emotions,
 }
+
+
+def _size(counts: Counts) -> str:
+    return f"{counts.clips:,}" if counts.subjects is None else f"{counts.clips:,} ({counts.subjects})"
+
+
+def _classes(protocol: mer_zoo.Protocol) -> str:
+    """Classes, and of one corpus how many clips each has."""
+    numbers = next(iter(protocol.counts.values())).classes if len(protocol.counts) == 1 else {}
+    return ", ".join(f"{name} {numbers[name]}" if numbers.get(name) else name for name in protocol.classes)
 
 
 def _plain(value: object) -> str:

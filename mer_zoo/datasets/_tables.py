@@ -43,6 +43,7 @@ class Sheet:
 
     Attributes:
         files: Patterns of its name without the ending, in lower case: ``casme2-coding*``.
+        example: Such a name, with its ending, for messages.
         columns: Spellings of a column's header, letters and digits only, in lower case, by the name of the field; or
             its place, from 0, in a sheet without header.
         optional: Fields that some versions lack.
@@ -50,6 +51,7 @@ class Sheet:
     """
 
     files: tuple[str, ...]
+    example: str
     columns: Mapping[str, tuple[str, ...] | int]
     optional: frozenset[str] = frozenset()
     page: str = "*"
@@ -105,7 +107,7 @@ def find_sheet(sheet: Sheet, tree: Tree, named: Path | None = None) -> Path:
     """
     if named is not None:
         if not named.is_file():
-            raise CorpusError(f"{shown(named)} is no file; expected the sheet {_alternatives(sheet)}.")
+            raise CorpusError(f"{shown(named)} is no file; expected a sheet such as {sheet.example}.")
         return named
     above = [folder for folder in (tree.root.parent, tree.root.parent.parent) if folder != tree.root]
     for files in (tree.files(ENDINGS), *(_files_of(folder) for folder in above)):
@@ -117,7 +119,7 @@ def find_sheet(sheet: Sheet, tree: Tree, named: Path | None = None) -> Path:
             return next(iter(found.values()))
     others = sorted(shown(file.name) for file in tree.files(ENDINGS))
     raise NoSheetError(
-        f"No sheet {_alternatives(sheet)} in {shown(tree.root)} or the two folders above it; tables there: "
+        f"No sheet such as {sheet.example} in {shown(tree.root)} or the two folders above it; tables there: "
         f"{', '.join(others[:20]) or 'none'}. Put the owners' sheet there, or name it by sheet=PATH."
     )
 
@@ -175,10 +177,6 @@ def _is_called(sheet: Sheet, file: Path) -> bool:
     name = file.name.lower()
     hidden = name.startswith((".", "~$"))  # what editors leave beside an open sheet
     return not hidden and file.suffix.lower() in ENDINGS and any(fnmatchcase(file.stem.lower(), p) for p in sheet.files)
-
-
-def _alternatives(sheet: Sheet) -> str:
-    return " or ".join(f"{pattern}.xlsx" for pattern in sheet.files)
 
 
 def _files_of(folder: Path) -> list[Path]:

@@ -48,6 +48,7 @@ class CASME(SheetCorpus):
     forbidden = "pass it on"
     sheet = Sheet(
         files=("casme", "casme1*", "casme[_ -][!23i]*", "casme[!123i^_ -]*"),  # not CASME II's
+        example="CASME.xlsx",
         columns={
             "subject": ("subject",),
             "clip": ("filename",),

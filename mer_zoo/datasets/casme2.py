@@ -24,6 +24,7 @@ from mer_zoo.types import Counts, Sample
 CLIP = r"EP\d{2}(?:_\d{1,2})*f?"  # EP02_01f, and also EP01_2, EP06_02_01, EP09f
 OBJECTIVE = Sheet(
     files=("casme2-objectiveclasses*", "casme2_objectiveclasses*"),
+    example="CASME2-ObjectiveClasses.xlsx",
     columns={"subject": ("subject",), "clip": ("filename",), "objective": ("objectiveclass", "objectiveclasses")},
 )
 
@@ -51,6 +52,7 @@ class CASME2(SheetCorpus):
     forbidden = "pass it on; show faces of sub12 and sub22 at all, or others without the line 'Copyright Xiaolan Fu'"
     sheet = Sheet(
         files=("casme2-coding*", "casme2_coding*", "casme2_label*", "casme2-label*"),
+        example="CASME2-coding-20140508.xlsx",
         columns={
             "subject": ("subject",),
             "clip": ("filename",),

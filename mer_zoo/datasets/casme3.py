@@ -28,6 +28,7 @@ ROMAN = dict(zip("1234567", ("I", "II", "III", "IV", "V", "VI", "VII"), strict=T
 PART_C: dict[str, Any] = {  # what the class says of part A, for part C
     "sheet": Sheet(
         files=("cas*part_c_me*",),
+        example="CAS(ME)3_part_C_ME.xlsx",
         columns={
             "subject": ("sub", "subject"),
             "count": ("count",),
@@ -80,6 +81,7 @@ class CASME3(SheetCorpus):
     forbidden = "pass it on in any form; use or test anything commercial with it; show faces of most subjects"
     sheet = Sheet(
         files=("cas*part_a_me_label*",),
+        example="cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",
         columns={
             "subject": ("subject",),
             "letter": ("filename",),
@@ -118,6 +120,7 @@ class CASME3(SheetCorpus):
         )
     }
     editions = (Counts(None, 921),)
+    lossy = "most videos lack their first pictures, say the owners"
     known = (
         Known("spNO.149", "d_112", "apex_outside", "the apex lies before the onset"),
         Known("spNO.214", "c_5", "window_long", "a window of two minutes"),

@@ -52,6 +52,7 @@ class CASMESq(LongVideoCorpus):
     forbidden = "pass it on"
     sheet = Sheet(
         files=("cas*code_final*", "code_final*"),
+        example="CAS(ME)^2code_final.xlsx",
         columns={"subject": 0, "clip": 1, "onset": 2, "apex": 3, "offset": 4, "aus": 5, "emotion": 6, "kind": 7},
         page="cas?ecode*",
     )

@@ -72,6 +72,7 @@ class DFME(SheetCorpus):
     )
     sheet = Sheet(
         files=tuple(pattern for split in SPLITS.values() for pattern in split.files),
+        example="training_full_with_AU.xlsx",
         columns={
             "clip": ("filename",),
             "onset": ("onsetframe",),

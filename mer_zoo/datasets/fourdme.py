@@ -62,6 +62,7 @@ class FourDME(SheetCorpus):
     forbidden = "pass it on to third parties"
     sheet = Sheet(
         files=("4dme_labelling_micro_release*", "4dme labelling micro release*"),
+        example="4DME_Labelling_Micro_release v1.xlsx",
         columns={
             "session": ("subid",),
             "clip": ("foldname",),

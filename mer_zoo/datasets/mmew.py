@@ -45,8 +45,12 @@ class MMEW(SheetCorpus):
     owner = "Shandong University"
     homepage = "http://www.dpailab.com/database.html (benxianyeye@163.com)"
     terms = "by a signed agreement"
+    forbidden = (
+        "do what your agreement forbids; no public text of it was found, so take it that nothing may be passed on"
+    )
     sheet = Sheet(
         files=("mmew_micro_exp*", "mmew-micro-exp*"),
+        example="MMEW_Micro_Exp.xlsx",
         columns={
             "clip": ("filename",),
             "onset": ("onsetframe",),

@@ -51,6 +51,7 @@ class SAMM(SheetCorpus):
     forbidden = "copy, change, pass on or publish without written approval; some persons may never be shown"
     sheet = Sheet(
         files=("samm*micro*facs*codes*",),
+        example="SAMM_Micro_FACS_Codes_v2.xlsx",
         columns={
             "subject": ("subject",),
             "clip": ("filename",),

@@ -47,6 +47,7 @@ class SAMMLongVideos(LongVideoCorpus):
     owner, homepage, terms, forbidden = SAMM.owner, SAMM.homepage, SAMM.terms, SAMM.forbidden
     sheet = Sheet(
         files=("samm*long*video*",),
+        example="SAMM_LongVideos_V3_Release.xlsx",
         columns={
             "subject": ("subject",),
             "clip": ("filename",),

@@ -50,6 +50,7 @@ def _sheet(camera: str) -> Sheet:
     low = camera.lower()
     return Sheet(
         files=(f"smic-{low}-e_annotation*", f"smic*{low}*annotation*"),
+        example=f"SMIC-{camera}-E_annotation.xlsx",
         columns={field: (f"{title}{low}", title) for field, title in FIELDS.items()},  # as OnsetF NIR, or OnsetF
         optional=frozenset(FIELDS) - {"clip", "onset", "offset"},
         page=f"{low}*",

@@ -1,0 +1,66 @@
+"""Made-up copies of every corpus of pictures, for tests that run over the registry."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import mer_zoo
+from mer_zoo.datasets import open_corpus
+from mer_zoo.datasets._base import CORPORA
+from mer_zoo.datasets._folders import PictureCorpus
+from mer_zoo.types import Sample
+
+KINDS: dict[str, Any] = {  # a new file in mer_zoo/datasets is in here by itself
+    name: kind for name in mer_zoo.list_corpora() if issubclass(kind := CORPORA.get(name), PictureCorpus)
+}
+PICTURES = (".jpg", ".bmp", ".png")
+SHEETS = (".xlsx", ".xls", ".csv")
+
+
+def opened(name: str, root: Path, **options: Any) -> Any:
+    """A corpus of pictures, of whatever class."""
+    return open_corpus(name, root, **options)
+
+
+def keys(samples: Iterable[Sample]) -> list[str]:
+    return [sample.key for sample in samples]
+
+
+def number_of(file: Path) -> int:
+    """The last number in a picture's name."""
+    return int(re.findall(r"\d+", file.name.split(".")[0])[-1])
+
+
+def frames_of(corpus: Any) -> dict[str, list[str]]:
+    """Paths below the root of each clip's pictures."""
+    return {s.key: [str(file.relative_to(corpus.root)) for file in corpus.frames(s)] for s in corpus.samples}
+
+
+def files_below(root: Path, endings: tuple[str, ...] = ("",)) -> list[Path]:
+    """Files with such an ending, hidden ones too."""
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.name.lower().endswith(endings))
+
+
+def sheets_of(corpus: Any) -> list[Path]:
+    """Tables in a copy, whichever of them are read."""
+    return files_below(corpus.root, SHEETS)
+
+
+def copy_of(root: Path, to: Path, wanted: Callable[[Path], bool]) -> Path:
+    """The files of a folder that are wanted, at the same paths below another."""
+    for file in filter(wanted, files_below(root)):
+        target = to / file.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    return to
+
+
+def old(root: Path, seconds: float = 60) -> None:
+    """Make every folder look as if nothing had changed in it for so long."""
+    then = time.time_ns() - int(seconds * 1e9)
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        os.utime(folder, ns=(then, then))
