@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument(
         "pattern", nargs="?", default="*", metavar="PATTERN", help="only names like this: * is any text"
     )
-    _add(commands, "corpora", "List the corpora.", "mer-zoo corpora", _corpora)
+    corpora = _add(commands, "corpora", "List the corpora, or say how to get one.", "mer-zoo corpora samm", _corpora)
+    corpora.add_argument("corpus", nargs="?", metavar="CORPUS", help="whose owner, address and terms to print")
     _add(commands, "protocols", "List the protocols and where they come from.", "mer-zoo protocols", _protocols)
     what = "Write a made-up copy of a corpus, in its owners' layout, to try things on."
     specimen = _add(commands, "specimen", what, "mer-zoo specimen synthetic faces", _specimen)
@@ -120,9 +121,12 @@ def _models(words: Words) -> None:
     _print({n: f"{s.kind} {' x '.join(map(str, s.shape))}, {', '.join(s.channels)}" for n, s in specs.items()})
 
 
-def _corpora(_: Words) -> None:
+def _corpora(words: Words) -> None:
     from mer_zoo.datasets._base import CORPORA
 
+    if words.corpus is not None:
+        print(CORPORA.get(words.corpus).obtaining())
+        return
     _print({name: CORPORA.get(name).title for name in mer_zoo.list_corpora()})
 
 

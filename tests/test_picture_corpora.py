@@ -134,7 +134,7 @@ def test_the_root_may_be_below_the_sheet(name: str, root: Path) -> None:
     for folder in near:
         assert keys(opened(name, folder).samples) == keys(corpus.samples)
     for folder in set(folders) - set(near):
-        with pytest.raises(CorpusError, match=r"(?s)No sheet .* or the two folders above it.*sheet=PATH"):
+        with pytest.raises(CorpusError, match=r"(?s)No sheet such as .* or the two folders above it.*sheet=PATH"):
             _ = opened(name, folder).samples
 
 

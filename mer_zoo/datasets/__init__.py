@@ -43,7 +43,7 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
     where = Path(root).expanduser() if root is not None else None
     if where is None or not where.exists():
         found = "no folder was given" if where is None else f"{where} does not exist"
-        raise CorpusError(f"{name}: {found}.\n{corpus._how_to_obtain()}")
+        raise CorpusError(f"{name}: {found}.\n{corpus.obtaining()}")
     return corpus(where, **options)
 
 

@@ -123,7 +123,7 @@ class SheetCorpus(PictureCorpus):
         try:
             rows = self.rows
         except NoSheetError as error:
-            pictures = "" if self.folders else f" {self.nothing_found()}"
+            pictures = "" if self._find(self.form) else f" {self.nothing_found()}"
             raise CorpusError(f"{self.name}: {error}{pictures}\n{self.how_to_obtain}") from error
         complaints = []
         for row in rows:

@@ -147,14 +147,15 @@ class Corpus(ABC):
         return True
 
     @classmethod
-    def _how_to_obtain(cls) -> str:
+    def obtaining(cls) -> str:
+        """Whose the data are, where to ask for them, on what terms, and what may not be done with them."""
         parts = {"Owner": cls.owner, "Ask": cls.homepage, "Terms": cls.terms, "You may not": cls.forbidden}
         return "\n".join([f"{cls.title}.", *(f"  {name}: {text}." for name, text in parts.items() if text)])
 
     @property
     def how_to_obtain(self) -> str:
-        """Whose the data are, where to ask for them, on what terms, and what may not be done with them."""
-        return self._how_to_obtain()
+        """As ``obtaining``, of the class, says."""
+        return self.obtaining()
 
     def edition(self, clips: int) -> Counts | None:
         """The published counts of the version of the sheet with so many clips, or of the usual one; None if unknown."""

@@ -110,6 +110,11 @@ class Tree:
             self._save_index(kept)
         return found
 
+    def path_of(self, folder: Path) -> str:
+        """A folder's key in ``folders``."""
+        path = folder.relative_to(self.root).as_posix()
+        return "" if path == "." else path
+
     def files(self, endings: tuple[str, ...]) -> list[Path]:
         """Every file with one of these endings, whatever the case."""
         return [

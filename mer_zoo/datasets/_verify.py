@@ -130,8 +130,20 @@ def _files(corpus: PictureCorpus, samples: Sequence[Sample]) -> Iterator[Check]:
     extra = sorted(set(corpus.folders) - {corpus.place_of(s) for s in samples})
     expected = len(known_extra.intersection(extra))
     yield line("folders that no row is about", expected, extra, True, ", ".join("/".join(place) for place in extra))
+    yield line("files in clips' folders that are no frame", "any", *_strays(corpus))
     refused = [shown(path) or "." for path in corpus.tree.refused]
     yield line("folders that cannot be opened", 0, refused, not refused, ", ".join(refused))
+
+
+def _strays(corpus: PictureCorpus) -> tuple[list[str], bool, str]:
+    """Such files, that they do no harm, and their names with how often each comes."""
+    listed = corpus.tree.folders
+    strays: list[str] = []
+    for folder in corpus.folders.values():
+        frames = {name for _, name in folder.pictures}
+        strays += [name for name in listed[corpus.tree.path_of(folder.path)] if name not in frames]
+    names = ", ".join(f"{shown(name)} {times}" for name, times in sorted(Counter(strays).items()))
+    return strays, True, names
 
 
 def _irregularities(corpus: PictureCorpus, samples: Sequence[Sample]) -> Iterator[Check]:

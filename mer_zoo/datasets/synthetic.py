@@ -33,8 +33,8 @@ class _Faces(Corpus):
     unit_names = tuple(f"{side}{unit}" for unit in AUS for side in SIDES)
 
     @classmethod
-    def _how_to_obtain(cls) -> str:
-        return f"{super()._how_to_obtain()} Leave the folder out, or write one by `mer-zoo specimen synthetic FOLDER`."
+    def obtaining(cls) -> str:
+        return f"{super().obtaining()}\n  Leave the folder out, or write one by `mer-zoo specimen synthetic FOLDER`."
 
     @classmethod
     def write_specimen(cls, folder: Path) -> None:
