@@ -11,8 +11,9 @@ from mer_zoo.models import create_model, input_spec, list_models
 if TYPE_CHECKING:
     from mer_zoo import metrics, preprocessing, synth, training
     from mer_zoo.datasets import list_corpora, open_corpus
-    from mer_zoo.evaluation import create_dataset, evaluate
+    from mer_zoo.evaluation import evaluate
     from mer_zoo.hub import save_pretrained
+    from mer_zoo.inputs import create_dataset
     from mer_zoo.protocols import Protocol, get_protocol, list_protocols
     from mer_zoo.reporting import Report, report
     from mer_zoo.training import Recipe
@@ -29,7 +30,7 @@ _HOMES = {
     "Report": "reporting",
     "Sample": "types",
     "UnitReport": "unit_reporting",
-    "create_dataset": "evaluation",
+    "create_dataset": "inputs",
     "evaluate": "evaluation",
     "get_protocol": "protocols",
     "list_corpora": "datasets",

@@ -12,7 +12,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,60 +23,24 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from mer_zoo.datasets import Corpus, list_corpora, open_corpus
-from mer_zoo.errors import CorpusError, InputError
+from mer_zoo.datasets import Corpus
+from mer_zoo.errors import InputError
 from mer_zoo.folds import check_folds
+from mer_zoo.inputs import RENDERED_LABELS, Roots, create_dataset, open_corpora
 from mer_zoo.metrics import Matrix, confusion, uf1
 from mer_zoo.models import create_model
-from mer_zoo.preprocessing.cache import cook_all
 from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
 from mer_zoo.runs import RunFolder
 from mer_zoo.training import ClipDataset, Device, Recipe, check_device, fit, predict
-from mer_zoo.types import Counts, Fold, InputSpec, Sample, spec_of
+from mer_zoo.types import Counts, Fold, InputSpec, spec_of
 
-Roots = Mapping[str, str | Path | Corpus | None]
 Build = str | Callable[[], nn.Module]
 
-RENDERED_LABELS = ' Rendered faces get other labels by open_corpus("synthetic", classes=…): 3, 5, 7 or "objective".'
 
 logger = logging.getLogger("mer_zoo")
-
-
-def create_dataset(
-    protocol: str | Protocol,
-    roots: Roots | None,
-    spec: InputSpec,
-    *,
-    persons: Sequence[str] | None = None,
-    cache: str | Path | None = None,
-    augment: Callable[[Tensor], Tensor] | None = None,
-) -> ClipDataset:
-    """The clips of a protocol as a network eats them.
-
-    Args:
-        protocol: A protocol or its name.
-        roots: Folder of each corpus by its name, or an open corpus; None for a protocol whose corpus is made.
-        spec: What the network eats; see ``input_spec``.
-        persons: Take only these, written ``corpus/subject``.
-        cache: Folder in which cooked inputs are kept; None keeps nothing.
-        augment: Applied to the tensor of each item when it is taken.
-
-    Raises:
-        CorpusError: If a folder holds another corpus or no clip that takes part.
-        InputError: If a person is not there, or the corpus cannot give what the spec asks for.
-    """
-    protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    inputs, samples = [], []
-    for corpus in _open(protocol, roots).values():
-        chosen = [s for s in protocol.select(corpus.samples) if persons is None or s.person in persons]
-        inputs.append(cook_all(corpus, chosen, spec, Path(cache).expanduser() if cache else None))
-        samples += chosen
-    _check_samples(protocol, samples, persons)
-    targets = [protocol.target(s) for s in samples]
-    return ClipDataset(np.concatenate(inputs), targets, samples, spec, protocol.classes, augment)
 
 
 def evaluate(
@@ -120,7 +84,7 @@ def evaluate(
     _check_arguments(recipe, selection, jobs, device)
     make = _factory(build, protocol)
     model = _fresh(make, recipe.seed)
-    corpora = _open(protocol, roots)
+    corpora = open_corpora(protocol, roots)
     _check_stand_in(protocol, corpora.values())
     data = create_dataset(protocol, corpora, _spec(model, corpora.values()), cache=cache)
     _check_classes(data, protocol)
@@ -307,22 +271,6 @@ def _spec(model: nn.Module, corpora: Iterable[Corpus]) -> InputSpec:
     )
 
 
-def _open(protocol: Protocol, roots: Roots | None) -> dict[str, Corpus]:
-    roots = dict.fromkeys(protocol.made) if roots is None else roots
-    if not isinstance(roots, Mapping) or not roots:
-        raise InputError(
-            f"roots is {roots!r}; {protocol.name} is of {', '.join(protocol.counts)} and needs a mapping from corpora "
-            f"to folders, such as {{'megc2019_flow': FOLDER}}. Corpora: {', '.join(list_corpora())}."
-        )
-    return {name: _open_one(name, root, protocol) for name, root in roots.items()}
-
-
-def _open_one(name: str, root: str | Path | Corpus | None, protocol: Protocol) -> Corpus:
-    if isinstance(root, Corpus):
-        return root
-    return open_corpus(name, root, **({} if root is not None else protocol.made.get(name, {})))
-
-
 def _check_arguments(recipe: Recipe, selection: str, jobs: int, device: Device) -> None:
     if not isinstance(recipe, Recipe):
         raise InputError(f"recipe is a {type(recipe).__name__}; expected mer_zoo.Recipe(…).")
@@ -333,24 +281,6 @@ def _check_arguments(recipe: Recipe, selection: str, jobs: int, device: Device) 
         raise InputError(f"jobs is {jobs!r}; expected a whole number, 1 or more.")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("evaluate runs folds side by side by jobs=; under torchrun call mer_zoo.training.fit.")
-
-
-def _check_samples(protocol: Protocol, samples: list[Sample], persons: Sequence[str] | None) -> None:
-    if isinstance(persons, str):
-        raise InputError(f"persons is the text {persons!r}; expected a list of them.")
-    if persons is not None:
-        absent = sorted(set(persons) - {s.person for s in samples})
-        if absent:
-            raise InputError(f"{protocol.name}: no clip of {absent[:3]}; expected persons as corpus/subject.")
-    if not samples:
-        raise CorpusError(
-            f"No clip found that takes part in {protocol.name}, which is of {', '.join(protocol.counts)} and of clips "
-            f"labelled {', '.join(protocol.emotions) or 'by action units'}.{RENDERED_LABELS}"
-        )
-    keys = [s.key for s in samples]
-    if len(set(keys)) < len(keys):
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise InputError(f"Two corpora hold the same {len(twice)} clips: {twice[:3]}; pass one of them.")
 
 
 def _check_stand_in(protocol: Protocol, corpora: Iterable[Corpus]) -> None:

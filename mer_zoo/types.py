@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -251,6 +252,15 @@ class InputSpec:
         if not required <= set(values) <= names:
             raise InputError(f"An InputSpec was saved with keys {sorted(values)}; expected among {sorted(names)}.")
         return cls(**values)
+
+
+def plain(name: str) -> str:
+    """A name in small letters without blanks at its ends and zeros before numbers: owners and lists differ in these.
+
+    >>> plain("smic/s01/s01_ne_01") == plain("smic/s1/s1_ne_01")
+    True
+    """
+    return re.sub(r"\d+", lambda digits: str(int(digits[0])), name.strip().lower())
 
 
 def spec_of(model: object) -> InputSpec | None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import mer_zoo
 from mer_zoo import evaluation, training
 from mer_zoo.datasets import Corpus
+from mer_zoo.datasets._base import CORPORA
 from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
 from mer_zoo.datasets.synthetic_flow import SyntheticFlow
 from mer_zoo.errors import CorpusError, InputError, RunError
@@ -434,3 +435,12 @@ def test_flow_of_another_method_is_said(flow_release: Path, caplog: pytest.LogCa
     assert "holds flow by" not in caplog.text
     mer_zoo.create_dataset("megc2019", {"megc2019_flow": flow_release}, replace(spec, flow_method="dis"))
     assert "megc2019_flow holds flow by tvl1; this network was made for flow by dis" in caplog.text
+
+
+def test_one_clip_in_two_spellings_is_in_two_corpora(tmp_path: Path) -> None:
+    """The flow release writes s01_ne_01 where SMIC's own folders say s1_ne_01: one person, on both sides of a fold."""
+    MEGC2019Flow.write_specimen(tmp_path / "flow")
+    CORPORA.get("smic").write_specimen(tmp_path / "smic")
+    roots = {"megc2019_flow": tmp_path / "flow", "smic": tmp_path / "smic"}
+    with pytest.raises(InputError, match=r"the same \d+ clips: \['smic/s01/s01_ne_01 = smic/s1/s1_ne_01'"):
+        mer_zoo.evaluate("ststnet", "megc2019", roots, recipe=Recipe(epochs=1))

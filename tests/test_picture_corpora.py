@@ -158,7 +158,7 @@ def test_the_sheet_may_be_named(name: str, copy: Path) -> None:
     there = opened(name, copy, sheet=str(elsewhere)).samples
     assert keys(there) == expected[: len(there)]
     assert there
-    with pytest.raises(CorpusError, match=r"no\.xlsx is no file; expected the sheet .*\.xlsx"):
+    with pytest.raises(CorpusError, match=r"no\.xlsx is no file; expected a sheet such as .*\.xlsx"):
         _ = opened(name, copy, sheet=copy / "no.xlsx").samples
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mer_zoo
-from mer_zoo import evaluation
+from mer_zoo import inputs
 from mer_zoo.datasets import Corpus, open_corpus
 from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
 from mer_zoo.errors import InputError, UnknownNameError
@@ -263,7 +263,7 @@ def test_a_protocol_of_faces_opens_the_classes_that_it_needs(
         assert (corpus, root) == (STAND_IN, None)
         return faces(subjects=2, clips_per_subject=clips, **options)
 
-    monkeypatch.setattr(evaluation, "open_corpus", few)
+    monkeypatch.setattr(inputs, "open_corpus", few)
     for roots in (None, {STAND_IN: None}):
         data = mer_zoo.create_dataset(protocol, roots, mer_zoo.input_spec("ststnet"), cache=kitchen)
         assert len(data) == 2 * clips
@@ -272,7 +272,7 @@ def test_a_protocol_of_faces_opens_the_classes_that_it_needs(
 
 def test_a_run_on_faces_ends_in_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     few = functools.partial(open_corpus, subjects=3, clips_per_subject=5, size=32, frames=8)
-    monkeypatch.setattr(evaluation, "open_corpus", few)
+    monkeypatch.setattr(inputs, "open_corpus", few)
     table = mer_zoo.evaluate("ststnet", "synthetic-5", recipe=mer_zoo.Recipe(epochs=1))
     assert list(table)[-5:] == [f"p_{name}" for name in ("happiness", "surprise", "disgust", "repression", "others")]
     assert sorted(table["key"]) == [
@@ -282,6 +282,19 @@ def test_a_run_on_faces_ends_in_a_report(monkeypatch: pytest.MonkeyPatch) -> Non
     report = mer_zoo.report(table, mer_zoo.get_protocol("synthetic-5"))
     assert report.matrix.sum(axis=1).tolist() == [3] * 5
     assert "synthetic" in report.to_markdown()
+
+
+def test_a_run_that_leaves_out_corpora_ends_in_a_report(flow_release: Path, tmp_path: Path) -> None:
+    roots = {"megc2019_flow": flow_release}
+    runs = [
+        mer_zoo.evaluate("ststnet", "megc2019-hde", roots, recipe=mer_zoo.Recipe(epochs=1), out=tmp_path / "run")
+        for _ in range(2)
+    ]
+    pd.testing.assert_frame_equal(*runs, check_exact=True)  # the second is read from the folder
+    assert (runs[0]["fold"] == runs[0]["corpus"]).all()
+    assert "leave-one-corpus-out" in mer_zoo.report(runs[0], "megc2019-hde").to_markdown()
+    with pytest.raises(InputError, match="made by megc2019-hde"):
+        mer_zoo.report(runs[0], "megc2019")
 
 
 def test_faces_are_not_scored_beside_real_clips(flow_release: Path) -> None:

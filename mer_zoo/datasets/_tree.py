@@ -4,7 +4,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ DEPTH = 10  # folders below the root; the deepest corpus has six, and one may be
 INDEX_VERSION = 1
 UNSETTLED = 2_000_000_000  # nanoseconds: a folder changed so recently may change again without its time showing it
 
-Listing = tuple[list[str], list[str]]  # folders and files in a folder
+Listing = tuple[list[str], list[str], list[str]]  # folders, links to folders, and files in a folder
 
 
 def shown(path: object) -> str:
@@ -100,10 +100,10 @@ class Tree:
         began = time.time_ns()
         kept: dict[str, list[object]] = {}
         found: dict[str, list[str]] = {}
-        for path, changed, (inside, files) in self._walk(known):
-            found[path] = files
+        for path, changed, listing in self._walk(known):
+            found[path] = listing[2]
             if began - changed > UNSETTLED:
-                kept[path] = [changed, inside, files]
+                kept[path] = [changed, *listing]
         if "" in self.refused:
             raise CorpusError(f"{shown(self.root)} cannot be opened; see to its permissions.")
         if self._index and kept != known:
@@ -125,11 +125,14 @@ class Tree:
         ]
 
     def _walk(self, known: dict[str, list[object]]) -> Iterator[tuple[str, int, Listing]]:
-        """Path, time and content of each folder, each real folder once; what cannot be opened goes to ``refused``."""
+        """Path, time and content of each folder; what cannot be opened goes to ``refused``.
+
+        Each real folder comes once, by its own path if it has one below the root, else by that of a link.
+        """
         seen: set[tuple[int, int]] = set()
-        waiting = [("", 0)]
-        while waiting:
-            path, depth = waiting.pop()
+        waiting, linked = [("", 0)], list[tuple[str, int]]()
+        while waiting or linked:
+            path, depth = (waiting or linked).pop()
             try:
                 status = (self.root / path).stat()
                 if (status.st_dev, status.st_ino) in seen:
@@ -137,15 +140,15 @@ class Tree:
                 seen.add((status.st_dev, status.st_ino))
                 entry = known.get(path)
                 if entry is not None and entry[0] == status.st_mtime_ns:
-                    listing: Listing = (entry[1], entry[2])  # type: ignore[assignment]
+                    listing: Listing = (entry[1], entry[2], entry[3])  # type: ignore[assignment]
                 else:
                     listing = _list(self.root / path)
             except OSError:
                 self.refused.append(path)
                 continue
             yield path, status.st_mtime_ns, listing
-            if depth < DEPTH:
-                waiting += [(f"{path}/{name}" if path else name, depth + 1) for name in reversed(listing[0])]
+            for later, names in ((waiting, listing[0]), (linked, listing[1])) if depth < DEPTH else ():
+                later += [(f"{path}/{name}" if path else name, depth + 1) for name in reversed(names)]
 
     @property
     def _index_file(self) -> Path:
@@ -172,23 +175,24 @@ class Tree:
 
 
 def _list(folder: Path) -> Listing:
-    """Folders and files in a folder, sorted; hidden ones and links to nowhere are left out."""
+    """What is in a folder, sorted; what is hidden, a link to nowhere, or no file, such as a pipe, is left out."""
     folders: list[str] = []
+    links: list[str] = []
     files: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if _is_folder(entry):
-                folders.append(entry.name)
-            else:
+            if _holds(entry.is_dir):
+                (links if entry.is_symlink() else folders).append(entry.name)
+            elif _holds(entry.is_file):
                 files.append(entry.name)
-    return sorted(folders), sorted(files)
+    return sorted(folders), sorted(links), sorted(files)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _holds(question: Callable[[], bool]) -> bool:
     try:
-        return entry.is_dir()
+        return question()
     except OSError:  # a link that leads in a circle
         return False
 
@@ -196,7 +200,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _is_entry(entry: object) -> bool:
     return (
         isinstance(entry, list)
-        and len(entry) == 3
+        and len(entry) == 4
         and isinstance(entry[0], int)
         and all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in entry[1:])
     )

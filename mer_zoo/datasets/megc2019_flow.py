@@ -29,7 +29,7 @@ from PIL import UnidentifiedImageError
 from mer_zoo.datasets._base import FLOW_IMAGE, Corpus, Image, register_corpus
 from mer_zoo.datasets._megc2019_list import read_list
 from mer_zoo.errors import CorpusError
-from mer_zoo.types import Counts, Sample
+from mer_zoo.types import Counts, Sample, plain
 
 EMOTIONS = ("negative", "positive", "surprise")
 FORMS = "PNG files beside a csv, a tree <subject>/u_test/<0|1|2>/, or one .npz file"
@@ -164,7 +164,7 @@ def _unique(entries: Iterable[Entry]) -> dict[str, Entry]:
         key = _sample(entry).key
         if key in by_key:
             raise CorpusError(f"{key} comes twice: {by_key[key].file} and {entry.file}; expected each clip once.")
-        spelling = spellings.setdefault((entry.corpus, _plain(entry.subject)), entry.subject)
+        spelling = spellings.setdefault((entry.corpus, plain(entry.subject)), entry.subject)
         if spelling != entry.subject:
             raise CorpusError(
                 f"One person of {entry.corpus} is written {spelling!r} and {entry.subject!r} (in {entry.file}), which "
@@ -225,13 +225,13 @@ def _from_tree(root: Path) -> Iterator[Entry]:
 def _from_folder(root: Path, listing: Path | None) -> Iterator[Entry]:
     files: dict[str, Path] = {}
     for file in _pictures(root.rglob("*")):
-        twin = files.setdefault(_plain(file.stem), file)
+        twin = files.setdefault(plain(file.stem), file)
         if twin != file:
             raise CorpusError(f"Two pictures are one clip: {twin} and {file}; name the folder that holds each once.")
     if not files:
         raise CorpusError(f"No clip found: {root} holds no PNG file; expected {FORMS}.")
     rows = read_list(root, listing)
-    named = {_plain(f"{subject}_{clip}"): (corpus, label) for corpus, subject, clip, label in rows}
+    named = {plain(f"{subject}_{clip}"): (corpus, label) for corpus, subject, clip, label in rows}
     if len(named) != len(rows):
         raise CorpusError(f"The list in {root} names {len(rows) - len(named)} clips twice.")
     unlisted = [file.name for name, file in files.items() if name not in named]
@@ -258,11 +258,6 @@ def _parse(file: Path) -> tuple[str, str, str]:
         if match:
             return corpus, match[1], match[2]
     raise CorpusError(f"{file.name!r} in {file.parent} is not named <subject>_<clip>.png as in SMIC, CASME II or SAMM.")
-
-
-def _plain(name: str) -> str:
-    """A name without blanks at its ends and zeros before numbers: list and files differ in both."""
-    return re.sub(r"\d+", lambda digits: str(int(digits[0])), name.strip().lower())
 
 
 def _check_image(image: Image, where: str) -> None:
