@@ -373,7 +373,7 @@ def test_without_a_usable_apex_flow_goes_to_the_middle_frame(apex: int | None) -
 
 def test_flow_needs_frame_numbers_and_frames_do_not() -> None:
     changes: dict[str, Any] = {"onset": None, "offset": None}
-    with pytest.raises(CorpusError, match="^films/s1/c1: films gives no onset and offset; flow goes from onset"):
+    with pytest.raises(CorpusError, match=r"^films/s1/c1: films gives no onset and offset; flow goes from onset"):
         cooked(FLOW, **changes)
     cooked(CLIP, **changes)
     cooked(DIFFERENCE, **changes)

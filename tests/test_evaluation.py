@@ -443,4 +443,4 @@ def test_one_clip_in_two_spellings_is_in_two_corpora(tmp_path: Path) -> None:
     CORPORA.get("smic").write_specimen(tmp_path / "smic")
     roots = {"megc2019_flow": tmp_path / "flow", "smic": tmp_path / "smic"}
     with pytest.raises(InputError, match=r"the same \d+ clips: \['smic/s01/s01_ne_01 = smic/s1/s1_ne_01'"):
-        mer_zoo.evaluate("ststnet", "megc2019", roots, recipe=Recipe(epochs=1))
+        mer_zoo.evaluate("ststnet", "megc2019", roots, recipe=mer_zoo.Recipe(epochs=1))

@@ -16,9 +16,9 @@ from mer_zoo.datasets import Corpus, open_corpus
 from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
 from mer_zoo.errors import InputError, UnknownNameError
 from mer_zoo.folds import check_folds
-from mer_zoo.protocols import MACRO, STAND_IN, Protocol, register_protocol
+from mer_zoo.protocols import STAND_IN, Protocol, register_protocol
 from mer_zoo.synth.emotions import CLASS_SETS, class_names
-from mer_zoo.types import UNUSABLE, ActionUnit, Counts, InputSpec, Sample
+from mer_zoo.types import MACRO, UNUSABLE, ActionUnit, Counts, InputSpec, Sample
 
 
 def those(fits: Callable[[Protocol], Any]) -> pytest.MarkDecorator:
