@@ -15,7 +15,9 @@ from mer_zoo.types import InputSpec, Sample, plain
 
 Roots = Mapping[str, str | Path | Corpus | None]
 
-RENDERED_LABELS = ' Rendered faces get other labels by open_corpus("synthetic", classes=…): 3, 5, 7 or "objective".'
+RENDERED_LABELS = (
+    ' Rendered faces get other labels by open_corpus("synthetic", classes=…): 3, 5, 7, "objective" or "au".'
+)
 
 
 def create_dataset(

@@ -34,10 +34,11 @@ def _one(y: Tensor, balanced: bool) -> tuple[Loss, Weight]:
 def _many(y: Tensor, balanced: bool) -> tuple[Loss, Weight]:
     """Binary cross-entropy of clips of any number of classes, and the weight of a batch.
 
-    Balanced, the clips of a class weigh as much as those that are not of it.
+    Balanced, the clips of a class weigh as much as those that are not of it, where there are both.
     """
     there = y.sum(dim=0)
-    rarity = torch.where(there > 0, (len(y) - there) / there.clamp(min=1), 1.0) if balanced else None
+    both = (there > 0) & (there < len(y))
+    rarity = torch.where(both, (len(y) - there) / there.clamp(min=1), 1.0) if balanced else None
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         if logits.shape != target.shape:

@@ -52,7 +52,7 @@ class Protocol:
         """The samples that take part, in their order; those without pictures and macro-expressions do not.
 
         Rendered faces (``STAND_IN``) may stand in for the corpora of every protocol that knows their labels, so that
-        each can be tried without a licence.
+        each can be tried without a licence; but one corpus alone cannot be left out.
         """
         return [s for s in samples if self._takes(s)]
 

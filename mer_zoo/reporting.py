@@ -1,7 +1,7 @@
 """Predictions -> scores, as Markdown and JSON. Everything is computed by key from the pooled table."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -164,17 +164,19 @@ def report(predictions: pd.DataFrame, protocol: str | Protocol, out: str | Path 
     return made
 
 
-def _check(predictions: pd.DataFrame, protocol: Protocol) -> None:
+def check_table(predictions: pd.DataFrame, protocol: Protocol, columns: Sequence[str]) -> None:
+    """Refuse what is no table of this protocol with these columns, one row a clip.
+
+    Raises:
+        InputError: If it is not.
+    """
     if not isinstance(predictions, pd.DataFrame):
         raise InputError(f"predictions is a {type(predictions).__name__}; expected a table as evaluate returns it.")
-    if protocol.units:
-        raise InputError(f"{protocol.name} is of action units; score it by mer_zoo.report_units.")
-    needed = ["key", "corpus", "subject", "clip", "fold", "target", "pred"]
-    missing = [name for name in needed if name not in predictions]
+    missing = [name for name in columns if name not in predictions]
     if missing or not len(predictions):
         raise InputError(
             f"The table has {len(predictions)} rows and columns {list(predictions)}; expected one row a clip and at "
-            f"least {', '.join(needed)}."
+            f"least {', '.join(columns)}."
         )
     twice = predictions["key"][predictions["key"].duplicated()].tolist()
     if twice:
@@ -187,6 +189,12 @@ def _check(predictions: pd.DataFrame, protocol: Protocol) -> None:
             f"The table was made by {made_by} and holds {', '.join(sorted(corpora))}; "
             f"{protocol.name} is of {', '.join(protocol.counts)}. Name the protocol that it was made by."
         )
+
+
+def _check(predictions: pd.DataFrame, protocol: Protocol) -> None:
+    if protocol.units:
+        raise InputError(f"{protocol.name} is of action units; score it by mer_zoo.report_units.")
+    check_table(predictions, protocol, ("key", "corpus", "subject", "clip", "fold", "target", "pred"))
     size = len(protocol.classes)
     for name in ("target", "pred"):
         if not predictions[name].isin(range(size)).all():

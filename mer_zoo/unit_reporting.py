@@ -12,7 +12,7 @@ import pandas as pd
 
 from mer_zoo.errors import InputError
 from mer_zoo.protocols import Protocol, get_protocol
-from mer_zoo.reporting import how, markdown_table
+from mer_zoo.reporting import check_table, how, markdown_table
 from mer_zoo.runs import PREDICTIONS, write_text
 from mer_zoo.types import Counts
 
@@ -117,7 +117,8 @@ def report_units(predictions: pd.DataFrame, protocol: str | Protocol, out: str |
         out: Folder for ``report.md``, ``report.json`` and ``predictions.csv``.
 
     Raises:
-        InputError: If the protocol is none of action units, columns are missing, or a clip comes twice.
+        InputError: If the protocol is none of action units, columns are missing, a clip comes twice, or the table was
+            made by another protocol.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     _check(predictions, protocol)
@@ -156,15 +157,7 @@ def _count(rows: pd.DataFrame, protocol: Protocol) -> Counts:
 def _check(predictions: pd.DataFrame, protocol: Protocol) -> None:
     if not protocol.units:
         raise InputError(f"{protocol.name} is no protocol of action units; score it by mer_zoo.report.")
-    columns = ("key", "corpus", "subject", *(f"{w}_{name}" for name in protocol.classes for w in ("target", "pred")))
-    missing = [name for name in columns if name not in predictions]
-    if missing or not len(predictions):
-        raise InputError(
-            f"The table has {len(predictions)} rows and lacks {missing}; expected it as evaluate returns it."
-        )
-    twice = predictions["key"][predictions["key"].duplicated()].tolist()
-    if twice:
-        raise InputError(f"{len(twice)} clips come more than once: {twice[:3]}; expected each once.")
-    answers = predictions[list(columns[3:])]
-    if not answers.isin((0, 1)).all(axis=None):
+    answers = [f"{what}_{name}" for name in protocol.classes for what in ("target", "pred")]
+    check_table(predictions, protocol, ("key", "corpus", "subject", *answers))
+    if not predictions[answers].isin((0, 1)).all(axis=None):
         raise InputError("Targets and predictions of action units are 0 or 1; the table holds other values.")

@@ -3,8 +3,12 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +68,30 @@ def old(root: Path, seconds: float = 60) -> None:
     then = time.time_ns() - int(seconds * 1e9)
     for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
         os.utime(folder, ns=(then, then))
+
+
+PRELUDE = """
+import os
+import openpyxl, pandas, PIL.JpegImagePlugin, PIL.BmpImagePlugin, PIL.PngImagePlugin
+from pathlib import Path
+from mer_zoo.datasets import _verify, open_corpus
+from mer_zoo.datasets._tree import Tree
+from mer_zoo.errors import MerZooError
+os.setuid(65534)
+"""
+
+
+def by_nobody(root: Path, code: str) -> list[str]:
+    """What a program prints that is not root; what it imports is loaded before it becomes somebody else."""
+    program = f"{PRELUDE}root = Path({str(root)!r})\n{code}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@contextmanager
+def open_to_all() -> Iterator[Path]:
+    """A folder that everybody can look into, as the test's own cannot be."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

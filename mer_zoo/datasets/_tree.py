@@ -100,10 +100,10 @@ class Tree:
         began = time.time_ns()
         kept: dict[str, list[object]] = {}
         found: dict[str, list[str]] = {}
-        for path, changed, listing in self._walk(known):
+        for path, status, listing in self._walk(known):
             found[path] = listing[2]
-            if began - changed > UNSETTLED:
-                kept[path] = [changed, *listing]
+            if began - status.st_mtime_ns > UNSETTLED:
+                kept[path] = [status.st_mtime_ns, status.st_ino, *listing]
         if "" in self.refused:
             raise CorpusError(f"{shown(self.root)} cannot be opened; see to its permissions.")
         if self._index and kept != known:
@@ -124,8 +124,8 @@ class Tree:
             if name.lower().endswith(endings)
         ]
 
-    def _walk(self, known: dict[str, list[object]]) -> Iterator[tuple[str, int, Listing]]:
-        """Path, time and content of each folder; what cannot be opened goes to ``refused``.
+    def _walk(self, known: dict[str, list[object]]) -> Iterator[tuple[str, os.stat_result, Listing]]:
+        """Path, status and content of each folder; what cannot be opened goes to ``refused``.
 
         Each real folder comes once, by its own path if it has one below the root, else by that of a link.
         """
@@ -139,14 +139,14 @@ class Tree:
                     continue
                 seen.add((status.st_dev, status.st_ino))
                 entry = known.get(path)
-                if entry is not None and entry[0] == status.st_mtime_ns:
-                    listing: Listing = (entry[1], entry[2], entry[3])  # type: ignore[assignment]
+                if entry is not None and entry[:2] == [status.st_mtime_ns, status.st_ino]:  # a moved one keeps its time
+                    listing: Listing = (entry[2], entry[3], entry[4])  # type: ignore[assignment]
                 else:
                     listing = _list(self.root / path)
             except OSError:
                 self.refused.append(path)
                 continue
-            yield path, status.st_mtime_ns, listing
+            yield path, status, listing
             for later, names in ((waiting, listing[0]), (linked, listing[1])) if depth < DEPTH else ():
                 later += [(f"{path}/{name}" if path else name, depth + 1) for name in reversed(names)]
 
@@ -200,7 +200,7 @@ def _holds(question: Callable[[], bool]) -> bool:
 def _is_entry(entry: object) -> bool:
     return (
         isinstance(entry, list)
-        and len(entry) == 4
-        and isinstance(entry[0], int)
-        and all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in entry[1:])
+        and len(entry) == 5
+        and all(isinstance(number, int) for number in entry[:2])
+        and all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in entry[2:])
     )
