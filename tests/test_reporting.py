@@ -127,7 +127,7 @@ def test_no_score_at_all_without_a_class() -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda t: t.drop(columns="subject"), "expected one row a clip and at least key, corpus, subject"),
+        (lambda t: t.drop(columns="subject"), "one row a clip and at least key, corpus, subject"),
         (lambda t: t.head(0), "The table has 0 rows"),
         (lambda t: pd.concat([t, t.head(2)]), "2 clips come more than once"),
         (lambda t: t.assign(pred=3), r"Column pred holds \[3\]; expected class indices 0 to 2 of megc2019"),
