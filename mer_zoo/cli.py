@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import mer_zoo
-from mer_zoo.errors import InputError, MerZooError
+from mer_zoo.errors import InputError, MerZooError, printable
 
 Words = argparse.Namespace
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int | None = words.run(words)
     except (MerZooError, OSError) as error:
-        print(f"mer-zoo: {str(error).strip()}".encode(errors="backslashreplace").decode(), file=sys.stderr)
+        print(printable(f"mer-zoo: {str(error).strip()}", sys.stderr), file=sys.stderr)
         return 1
     return status or 0
 

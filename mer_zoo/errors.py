@@ -2,6 +2,13 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import TextIO
+
+
+def printable(text: str, stream: TextIO) -> str:
+    """Text that this stream can print: what its encoding lacks is written as backslash and number."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 class MerZooError(Exception):
@@ -24,6 +31,18 @@ class InputError(MerZooError, ValueError):
 
 class CorpusError(MerZooError, ValueError):
     """A folder or file does not hold the corpus that it should."""
+
+
+class UnreadableError(CorpusError):
+    """Pictures of some clips cannot be read.
+
+    Attributes:
+        keys: Of these clips.
+    """
+
+    def __init__(self, message: str, keys: frozenset[str]) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 class RunError(MerZooError, RuntimeError):

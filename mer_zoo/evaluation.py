@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
@@ -35,7 +34,7 @@ from mer_zoo.models import create_model
 from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
 from mer_zoo.runs import RunFolder
 from mer_zoo.training import ClipDataset, Device, Recipe, check_device, fit, predict
-from mer_zoo.types import Counts, Fold, InputSpec, spec_of
+from mer_zoo.types import Fold, InputSpec, spec_of
 
 Build = str | Callable[[], nn.Module]
 
@@ -101,8 +100,6 @@ def evaluate(
         "recipe": asdict(recipe),
     }
     folder = RunFolder(Path(out).expanduser() if out else None, run)
-    for note in protocol.deviations(_counts(data, protocol)):
-        logger.warning("%s: %s", protocol.name, note)
     done = {fold.name: table for fold in folds if (table := folder.read(fold)) is not None}
     work = partial(_run_fold, make, data, recipe=recipe, device=device, folder=folder)
     tables = _run(work, [fold for fold in folds if fold.name not in done], done, jobs, len(protocol.classes))
@@ -304,16 +301,6 @@ def _check_classes(data: ClipDataset, protocol: Protocol) -> None:
             f"{protocol.name}: no clip is {' or '.join(missing)}, so no score over its {len(protocol.classes)} classes "
             f"can be given. Add corpora that have such clips.{RENDERED_LABELS if _rendered(data) else ''}"
         )
-
-
-def _counts(data: ClipDataset, protocol: Protocol) -> dict[str, Counts]:
-    found = {}
-    for corpus in {s.corpus for s in data.samples}:
-        clips = [(s.person, t) for s, t in zip(data.samples, data.targets, strict=True) if s.corpus == corpus]
-        classes = Counter(name for _, target in clips for name in protocol.names(target))
-        in_order = {name: classes[name] for name in protocol.classes if classes[name]}
-        found[corpus] = Counts(len({person for person, _ in clips}), len(clips), in_order)
-    return found
 
 
 def _digest(*arrays: Any) -> str:

@@ -1,19 +1,24 @@
 """From a protocol and its corpora to a torch dataset of cooked clips."""
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from mer_zoo.datasets import Corpus, list_corpora, open_corpus
-from mer_zoo.errors import CorpusError, InputError
+from mer_zoo.errors import CorpusError, InputError, UnreadableError
 from mer_zoo.preprocessing.cache import cook_all
-from mer_zoo.protocols import Protocol, get_protocol
+from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
 from mer_zoo.training import ClipDataset
-from mer_zoo.types import InputSpec, Sample, plain
+from mer_zoo.types import Counts, InputSpec, Sample, plain
 
 Roots = Mapping[str, str | Path | Corpus | None]
+
+logger = logging.getLogger("mer_zoo")
 
 RENDERED_LABELS = (
     ' Rendered faces get other labels by open_corpus("synthetic", classes=…): 3, 5, 7, "objective" or "au".'
@@ -40,19 +45,49 @@ def create_dataset(
         augment: Applied to the tensor of each item when it is taken.
 
     Raises:
-        CorpusError: If a folder holds another corpus or no clip that takes part.
+        CorpusError: If a folder holds another corpus or no clip that takes part, or if pictures cannot be read; a
+            corpus opened with ``missing="skip"`` does without those clips.
         InputError: If a person is not there, or the corpus cannot give what the spec asks for.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    corpora = open_corpora(protocol, roots).values()
-    chosen = [[s for s in protocol.select(c.samples) if persons is None or s.person in persons] for c in corpora]
-    samples = [sample for part in chosen for sample in part]
-    _check_samples(protocol, samples, persons)
-    _check_apart(chosen)
+    corpora = open_corpora(protocol, roots)
+    chosen = {name: protocol.select(corpus.samples) for name, corpus in corpora.items()}
+    _check_selected(protocol, chosen)
+    if persons is None:
+        for note in protocol.deviations(counts_of([s for part in chosen.values() for s in part], protocol)):
+            logger.warning("%s: %s", protocol.name, note)
+    else:
+        chosen = _of_persons(protocol, chosen, persons)
     folder = Path(cache).expanduser() if cache else None
-    inputs = [cook_all(corpus, part, spec, folder) for corpus, part in zip(corpora, chosen, strict=True)]
-    targets = [protocol.target(s) for s in samples]
-    return ClipDataset(np.concatenate(inputs), targets, samples, spec, protocol.classes, augment)
+    cooked = [_cooked(corpora[name], part, spec, folder) for name, part in chosen.items()]
+    samples = [sample for part, _ in cooked for sample in part]
+    inputs = np.concatenate([inputs for _, inputs in cooked])
+    return ClipDataset(inputs, [protocol.target(s) for s in samples], samples, spec, protocol.classes, augment)
+
+
+def _cooked(
+    corpus: Corpus, samples: list[Sample], spec: InputSpec, folder: Path | None
+) -> tuple[list[Sample], npt.NDArray[np.float32]]:
+    """Samples and their inputs; a corpus opened with ``missing="skip"`` does without those that cannot be read."""
+    try:
+        return samples, cook_all(corpus, samples, spec, folder)
+    except UnreadableError as error:
+        if getattr(corpus, "missing", "error") != "skip":
+            raise
+        logger.warning("%s: left out. %s", corpus.name, error)
+        samples = [sample for sample in samples if sample.key not in error.keys]
+        return samples, cook_all(corpus, samples, spec, folder)
+
+
+def counts_of(samples: Sequence[Sample], protocol: Protocol) -> dict[str, Counts]:
+    """Persons, clips and clips of each class that were found, by corpus."""
+    found = {}
+    for corpus in sorted({s.corpus for s in samples}):
+        clips = [s for s in samples if s.corpus == corpus]
+        classes = Counter(name for s in clips for name in protocol.names(protocol.target(s)))
+        in_order = {name: classes[name] for name in protocol.classes if classes[name]}
+        found[corpus] = Counts(len({s.person for s in clips}), len(clips), in_order)
+    return found
 
 
 def open_corpora(protocol: Protocol, roots: Roots | None) -> dict[str, Corpus]:
@@ -76,18 +111,31 @@ def _open_one(name: str, root: str | Path | Corpus | None, protocol: Protocol) -
     return open_corpus(name, root, **({} if root is not None else protocol.made.get(name, {})))
 
 
-def _check_samples(protocol: Protocol, samples: list[Sample], persons: Sequence[str] | None) -> None:
+def _of_persons(
+    protocol: Protocol, parts: Mapping[str, list[Sample]], persons: Sequence[str]
+) -> dict[str, list[Sample]]:
+    """Those clips that are of these persons."""
     if isinstance(persons, str):
         raise InputError(f"persons is the text {persons!r}; expected a list of them.")
-    if persons is not None:
-        absent = sorted(set(persons) - {s.person for s in samples})
-        if absent:
-            raise InputError(f"{protocol.name}: no clip of {absent[:3]}; expected persons as corpus/subject.")
-    if not samples:
+    absent = sorted(set(persons) - {s.person for part in parts.values() for s in part})
+    if absent:
+        raise InputError(f"{protocol.name}: no clip of {absent[:3]}; expected persons as corpus/subject.")
+    wanted = {name: [s for s in part if s.person in persons] for name, part in parts.items()}
+    return {name: part for name, part in wanted.items() if part}
+
+
+def _check_selected(protocol: Protocol, parts: Mapping[str, Sequence[Sample]]) -> None:
+    """Refuse corpora that have nothing for this protocol, and corpora that hold the same clips."""
+    idle = [name for name, part in parts.items() if not part]
+    if idle:
+        rendered = RENDERED_LABELS if STAND_IN in idle else ""
+        sheet = " Objective classes stand in a sheet of their own in CASME II; is it there?" * protocol.objective
         raise CorpusError(
-            f"No clip found that takes part in {protocol.name}, which is of {', '.join(protocol.counts)} and of clips "
-            f"labelled {', '.join(protocol.emotions) or 'by action units'}.{RENDERED_LABELS}"
+            f"No clip found in {', '.join(idle)} that takes part in {protocol.name}, which is of "
+            f"{', '.join(protocol.counts)} and of clips labelled {', '.join(protocol.emotions) or 'by action units'}."
+            f"{sheet}{rendered}"
         )
+    _check_apart([*parts.values()])
 
 
 def _check_apart(parts: Sequence[Sequence[Sample]]) -> None:

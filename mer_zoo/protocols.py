@@ -270,7 +270,7 @@ for names in (THREE, (*THREE, "repression", "others")):
 register_protocol(
     replace(
         _of("dfme", {**dict.fromkeys(BASIC, 0)}, None, ""),
-        counts={"dfme": Counts(259, 2629)},
+        counts={"dfme": Counts(None, 2629)},
         source="Zhao et al., IEEE TAFFC 15(3), 2024: DFME, the three public tables; ten folds of persons (folds: ours)",
         fold_maker=ten_folds_of_persons,
     )

@@ -175,7 +175,7 @@ def check_table(predictions: pd.DataFrame, protocol: Protocol, columns: Sequence
     missing = [name for name in columns if name not in predictions]
     if missing or not len(predictions):
         raise InputError(
-            f"The table has {len(predictions)} rows and columns {list(predictions)[:12]}, and lacks {missing}; expected "
+            f"The table has {len(predictions)} rows and columns {list(predictions)[:12]} and lacks {missing}; expected "
             f"it as evaluate returns it, one row a clip and at least {', '.join(columns[:12])}."
         )
     twice = predictions["key"][predictions["key"].duplicated()].tolist()

@@ -94,8 +94,8 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-class ClipDataset(Dataset[tuple[Tensor, Target, int]]):
-    """Cooked clips in memory. An item is (input tensor, target, position).
+class ClipDataset(Dataset[tuple[Tensor, int | Tensor, int]]):
+    """Cooked clips in memory. An item is (input tensor, target, position), the target of units being a tensor (U,).
 
     Attributes:
         inputs: (N, *spec.shape), float32.
@@ -121,9 +121,10 @@ class ClipDataset(Dataset[tuple[Tensor, Target, int]]):
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Target, int]:
-        clip = torch.tensor(self.inputs[position])
-        return (self.augment(clip) if self.augment else clip), self.targets[position], position
+    def __getitem__(self, position: int) -> tuple[Tensor, int | Tensor, int]:
+        clip, target = torch.tensor(self.inputs[position]), self.targets[position]
+        one = target if isinstance(target, int) else torch.tensor(target, dtype=torch.float32)
+        return (self.augment(clip) if self.augment else clip), one, position
 
     @property
     def persons(self) -> list[str]:

@@ -21,7 +21,35 @@ INTENSITIES = ("", "A", "B", "C", "D", "E")
 Target = int | tuple[int, ...]  # a class index, or 0 or 1 for each class
 
 MACRO = "macro"  # the flag of an expression that is no micro-expression
-UNUSABLE = "frames_missing"  # the flag of a sample of which no picture is there
+FLAGS = {  # what may be odd about a sample
+    "apex_is_offset": "the apex is the last frame",
+    "apex_is_onset": "the apex is the first frame, so the middle one stands in for it",
+    "apex_missing": "no apex is given; the middle frame stands in",
+    "apex_outside": "the apex lies outside of onset to offset; the middle frame stands in",
+    "apex_unread": "the apex is text and no number",
+    "aus_static": "some units are there before the clip begins; they are left out",
+    "aus_uncertain": "the coders were not sure of some units",
+    "aus_unknown": "units are written '?'",
+    "aus_unread": "something among the units is no unit",
+    "emotion_missing": "the sheet of emotions lacks this clip",
+    "emotion_unexpected": "the emotion is none that is known, or two cells contradict each other",
+    "folder_disagrees": "the folder says another emotion than the sheet",
+    "frames_missing": "fewer than two pictures are there, so that the clip cannot be used",
+    "frames_truncated": "pictures are missing at the beginning or the end",
+    "frames_twice": "two pictures have one number",
+    "frames_with_gaps": "pictures are missing in between",
+    "macro": "a macro-expression",
+    "numbered_by_position": "pictures have other numbers than the sheet, and were counted",
+    "objective_unexpected": "the objective class is none of I to VII",
+    "offset_missing": "no offset is given; the apex stands in",
+    "onset_missing": "no onset is given; the apex stands in",
+    "row_twice": "an earlier row says the same clip",
+    "subject_disagrees": "the column of subjects says another person than the clip's name",
+    "window_long": "the clip lasts 100 frames or more",
+    "window_of_one": "onset and offset are one frame",
+    "window_reversed": "the offset lies before the onset; they were exchanged",
+}
+UNUSABLE = "frames_missing"  # the flag of a sample that protocols leave out
 
 
 @dataclass(frozen=True)

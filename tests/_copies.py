@@ -1,5 +1,6 @@
 """Made-up copies of every corpus of pictures, for tests that run over the registry."""
 
+import inspect
 import os
 import re
 import shutil
@@ -12,10 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import mer_zoo
 from mer_zoo.datasets import open_corpus
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.datasets._folders import PictureCorpus
+from mer_zoo.errors import InputError
 from mer_zoo.types import Sample
 
 KINDS: dict[str, Any] = {  # a new file in mer_zoo/datasets is in here by itself
@@ -28,6 +32,15 @@ SHEETS = (".xlsx", ".xls", ".csv")
 def opened(name: str, root: Path, **options: Any) -> Any:
     """A corpus of pictures, of whatever class."""
     return open_corpus(name, root, **options)
+
+
+def values_of_options(name: str, root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Options of one corpus alone, such as a camera or a part, and what the refusal of another value lists."""
+    for word in inspect.signature(KINDS[name]).parameters.values():
+        if isinstance(word.default, str) and word.name != "missing":
+            with pytest.raises(InputError, match=rf"{name}: {word.name} is 'no'; expected one of ") as caught:
+                opened(name, root, **{word.name: "no"})
+            yield word.name, re.findall(r"'(\w+)'", str(caught.value).partition("expected")[2])
 
 
 def keys(samples: Iterable[Sample]) -> list[str]:
@@ -77,6 +90,7 @@ from pathlib import Path
 from mer_zoo.datasets import _verify, open_corpus
 from mer_zoo.datasets._tree import Tree
 from mer_zoo.errors import MerZooError
+"".encode("cp437")
 os.setuid(65534)
 """
 

@@ -133,7 +133,7 @@ def test_what_may_not_be_opened_is_said() -> None:
     assert said[1] == "['006_1_1']"
     assert re.search(r"^CorpusError samm/006/006_1_2: 1 of 10 pictures: .*006_00301\.jpg .*Permission denied", said[2])
     assert "['folders that cannot be opened', '2', 'SAMM/007, SAMM_CROP/006/006_1_1']" in said[3]
-    assert "['clips with unreadable pictures', '1', 'samm/006/006_1_2: 1 of 10" in said[3]
+    assert re.search(r"'clips with unreadable pictures', '1', .samm/006/006_1_2: 1 of 10", said[3])
     assert re.search(r"^CorpusError .*SAMM/007 cannot be opened; see to its permissions", said[4])
     assert re.search(r"^CorpusError .*007_6_1.*(cannot be opened|does not exist)", said[5])
     assert re.search(r"^CorpusError .*closed\.xlsx cannot be read", said[6])
@@ -215,7 +215,7 @@ def test_half_an_archive_is_told_from_a_whole_one(name: str, copy: Path) -> None
     for file in files[len(files) // 2 + 1 :]:
         file.unlink()
     left = {key: [file for file in frames if file.exists()] for key, frames in before.items()}
-    with pytest.raises(CorpusError, match="clips have no pictures .* Unpack the whole archive"):
+    with pytest.raises(CorpusError, match=r"clips have no pictures .* Unpack the whole archive"):
         _ = opened(name, copy).samples
     half = opened(name, copy, missing="skip")
     for sample in half.samples:
@@ -265,9 +265,7 @@ def test_a_name_that_begins_another_is_another_clip(samm: Path) -> None:
 
 def test_a_clip_in_two_places_is_refused(samm: Path) -> None:
     shutil.copytree(samm / "SAMM_CROP", samm / "old" / "SAMM_CROP")
-    with pytest.raises(
-        CorpusError, match=r"11 clips lie in more than one folder, such as .*006_1_1.*form=cropped\|raw"
-    ):
+    with pytest.raises(CorpusError, match=r"11 clips lie in more than one folder, such as .*form=cropped\|raw"):
         _ = opened("samm", samm).samples
     assert len(opened("samm", samm, form="raw").samples) == 11
 
@@ -315,8 +313,8 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "crc": _crc,
     "bomb": _bomb,
     "16bit": _png("I;16"),
-    "32bit": _png("I"),
-    "tiff": lambda file: Image.new("F", (8, 6)).save(file, "TIFF"),
+    "32bit": lambda file: Image.new("I", (8, 6)).save(file, "TIFF"),
+    "float": lambda file: Image.new("F", (8, 6)).save(file, "TIFF"),
 }
 
 

@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _copies import KINDS, PICTURES, copy_of, files_below, frames_of, keys, number_of, opened, sheets_of
+from _copies import (
+    KINDS,
+    PICTURES,
+    copy_of,
+    files_below,
+    frames_of,
+    keys,
+    number_of,
+    opened,
+    sheets_of,
+    values_of_options,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,7 +30,8 @@ from PIL import Image
 import mer_zoo
 from mer_zoo.datasets._specimen import Made
 from mer_zoo.errors import CorpusError, InputError
-from mer_zoo.types import UNUSABLE, InputSpec, Sample
+from mer_zoo.protocols import Protocol
+from mer_zoo.types import UNUSABLE, Counts, InputSpec, Sample
 
 pytestmark = pytest.mark.parametrize("name", KINDS)
 
@@ -85,20 +97,42 @@ def test_the_pictures_decide_the_fingerprint(name: str, copy: Path) -> None:
     assert opened(name, copy).fingerprint(sample) == before
     file.write_bytes(file.read_bytes() + b"more")
     assert corpus.fingerprint(sample) != before
+    file.unlink()
+    for method in (corpus.fingerprint, corpus.clip):
+        with pytest.raises(CorpusError, match=f"{re.escape(sample.key)}: .*{re.escape(file.name)}"):
+            method(sample)
+
+
+def forms_of(name: str, root: Path) -> list[str]:
+    """Those that a specimen has; what one accepts as a last resort need not be among them."""
+    files = [str(file.relative_to(root.parent)) for file in files_below(root, PICTURES)]
+    layouts = KINDS[name].layouts
+    forms = [
+        form
+        for form, layout in layouts.items()
+        if any(layout.match(str(Path(file).parent)) and layout.frame.fullmatch(Path(file).name) for file in files)
+    ]
+    assert opened(name, root).form == forms[0]
+    return forms
 
 
 def test_every_form_has_the_same_clips(name: str, root: Path) -> None:
     expected = keys(opened(name, root).samples)
+    forms = forms_of(name, root)
     for form, layout in KINDS[name].layouts.items():
         corpus = opened(name, root, form=form)
         assert (corpus.form, corpus.cropped) == (form, layout.cropped)
+        if form not in forms:
+            with pytest.raises(CorpusError, match=f"No picture of any clip in .*{re.escape(layout.example)}"):
+                _ = corpus.samples
+            continue
         assert keys(corpus.samples) == expected
         assert all(layout.frame.fullmatch(file.name) for s in corpus.samples for file in corpus.frames(s))
         assert form in corpus.fingerprint(corpus.samples[0])
 
 
 def test_a_form_that_is_there_alone_is_found(name: str, root: Path, tmp_path: Path) -> None:
-    for form in KINDS[name].layouts:
+    for form in forms_of(name, root):
         corpus = opened(name, root, form=form)
         wanted = {*sheets_of(corpus), *(file for s in corpus.samples for file in corpus.frames(s))}
         alone = opened(name, copy_of(root, tmp_path / form / "copy", wanted.__contains__))
@@ -112,6 +146,19 @@ def test_unknown_options_name_those_there_are(name: str, root: Path) -> None:
         opened(name, root, missing="no")
 
 
+def test_every_value_of_every_option_reads_its_clips(name: str, root: Path) -> None:
+    """Such as cameras, parts and splits: what an option takes is what its refusal lists."""
+    for option, values in values_of_options(name, root):
+        for value in values:
+            corpus = opened(name, root, **{option: value})
+            assert len({s.key for s in corpus.samples}) == len(corpus.samples) > 0
+            for sample in corpus.samples:
+                assert len(corpus.clip(sample)) == len(corpus.frames(sample)) > 1
+            assert {s.corpus for s in corpus.samples} == {name}
+            assert set(corpus.verify()["corpus"]) == {name}
+        assert getattr(opened(name, root), option) in values
+
+
 # Where the root may be
 
 
@@ -123,7 +170,7 @@ def test_the_root_may_be_nested_once_more(name: str, copy: Path) -> None:
     assert opened(name, inner.parent).samples == expected
 
 
-def test_the_root_may_be_below_the_sheet(name: str, root: Path) -> None:
+def test_the_root_may_be_below_the_sheet(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Down to the folder that all pictures share, as long as the sheet is no more than two folders above it."""
     corpus = opened(name, root)
     shared = Path(os.path.commonpath([file.parent.parent for s in corpus.samples for file in corpus.frames(s)]))
@@ -133,14 +180,11 @@ def test_the_root_may_be_below_the_sheet(name: str, root: Path) -> None:
     assert near
     for folder in near:
         assert keys(opened(name, folder).samples) == keys(corpus.samples)
+        monkeypatch.chdir(folder)
+        assert keys(opened(name, Path()).samples) == keys(corpus.samples)
     for folder in set(folders) - set(near):
         with pytest.raises(CorpusError, match=r"(?s)No sheet such as .* or the two folders above it.*sheet=PATH"):
             _ = opened(name, folder).samples
-
-
-def test_the_root_may_be_the_folder_in_which_one_is(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root)
-    assert keys(opened(name, Path()).samples) == keys(opened(name, root).samples)
 
 
 def test_the_sheet_may_be_named(name: str, copy: Path) -> None:
@@ -243,8 +287,11 @@ def test_what_is_drawn_is_read(name: str, seed: int) -> None:
 
 
 def test_clips_become_tensors(name: str, root: Path) -> None:
-    for protocol in PROTOCOLS[name][:1]:
-        expected = protocol.select(opened(name, root).samples)
+    samples = opened(name, root).samples
+    emotions = {s.emotion: s.emotion for s in samples}
+    own = Protocol("own", tuple(emotions), emotions, {name: Counts(None, 0)}, "these tests")
+    for protocol in [own, *PROTOCOLS[name][:1]]:
+        expected = protocol.select(samples)
         for spec in (FLOW, CLIP):
             data = mer_zoo.create_dataset(protocol, {name: root}, spec)
             assert data.samples == expected

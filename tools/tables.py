@@ -22,7 +22,7 @@ from mer_zoo.datasets._long_videos import LongVideoCorpus
 from mer_zoo.synth.emotions import COUNTS
 from mer_zoo.synth.emotions import TABLES as TABLES_OF_UNITS
 from mer_zoo.synth.settings import PRESETS, Settings, settings_of
-from mer_zoo.types import Counts
+from mer_zoo.types import FLAGS, Counts
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,13 +55,19 @@ def corpora() -> list[list[str]]:
 
 
 def obtain() -> list[list[str]]:
-    """Every corpus that has an owner: whom to ask, and on what terms."""
-    rows = [["name", "owner", "ask", "terms", "you may not"]]
+    """Every corpus that has an owner: whom to ask, and on what terms; those on the same terms in one row."""
+    names: dict[tuple[str, ...], list[str]] = {}
     for name in mer_zoo.list_corpora():
         corpus = CORPORA.get(name)
         if corpus.owner:
-            rows.append([f"`{name}`", corpus.owner, corpus.homepage, corpus.terms, corpus.forbidden])
-    return rows
+            where = f"{corpus.owner}<br>{corpus.homepage}"
+            names.setdefault((where, corpus.terms, corpus.forbidden), []).append(f"`{name}`")
+    return [["name", "whom to ask", "terms", "you may not"], *([", ".join(n), *facts] for facts, n in names.items())]
+
+
+def flags() -> list[list[str]]:
+    """What may be odd about a sample."""
+    return [["flag", "what it says"], *([f"`{name}`", meaning] for name, meaning in FLAGS.items())]
 
 
 def layouts() -> list[list[str]]:
@@ -84,7 +90,7 @@ def protocols() -> list[list[str]]:
         protocol = mer_zoo.get_protocol(name)
         counts = [f"{c} {_size(n)}" for c, n in protocol.counts.items() if n.clips]
         made = {"synthetic", "synthetic_flow"} >= set(protocol.counts)
-        clips = ", ".join(counts) or ("any number" if made else "not published")
+        clips = ", ".join(counts) or ("any number" if made else "not known here")
         rows.append([f"`{name}`", _classes(protocol), clips, protocol.source])
     return rows
 
@@ -111,6 +117,7 @@ def emotions() -> list[list[str]]:
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "models": models,
     "corpora": corpora,
+    "flags": flags,
     "obtain": obtain,
     "layouts": layouts,
     "protocols": protocols,

@@ -4,11 +4,12 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from mer_zoo.datasets._base import CORPORA, Corpus
+from mer_zoo.datasets._base import CORPORA, Corpus, Fix
+from mer_zoo.datasets._tree import holds, shown
 from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.registry import import_modules
 
-__all__ = ["Corpus", "list_corpora", "open_corpus"]
+__all__ = ["Corpus", "Fix", "list_corpora", "open_corpus"]
 
 import_modules(__name__)
 
@@ -35,14 +36,15 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
     corpus = CORPORA.get(name)
     if root is not None and not corpus.needs_root:
         if corpus.folder_form is None:
-            raise CorpusError(f"{name} is made, not read; leave the folder out (got {root}).")
+            raise CorpusError(f"{name} is made, not read; leave the folder out (got {shown(root)}).")
         corpus = corpus.folder_form
     _check_options(corpus, options)
     if root is None and not corpus.needs_root:
         return corpus(**options)
     where = Path(root).expanduser() if root is not None else None
-    if where is None or not where.exists():
-        found = "no folder was given" if where is None else f"{where} does not exist"
+    if where is None or not holds(where.exists):
+        absent = f"{shown(where)} does not exist, or may not be looked for"
+        found = "no folder was given" if where is None else absent
         raise CorpusError(f"{name}: {found}.\n{corpus.obtaining()}")
     return corpus(where, **options)
 

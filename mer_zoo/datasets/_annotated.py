@@ -1,40 +1,25 @@
 """Corpora whose clips are annotated in a sheet beside the folders of pictures."""
 
+import re
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from mer_zoo.datasets._base import Fix
 from mer_zoo.datasets._folders import PictureCorpus
 from mer_zoo.datasets._labels import EMOTIONS, normal_emotion, parse_aus
 from mer_zoo.datasets._tables import NoSheetError, Row, RowError, Sheet, find_sheet, read_sheet
 from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.types import ActionUnit, Sample
 
-SAID = 20  # complaints about rows that an error repeats; a whole column may be wrong
+if TYPE_CHECKING:
+    from mer_zoo.datasets._verify import Check
 
-
-@dataclass(frozen=True)
-class Fix:
-    """A correction of one cell, by key and never by position; it applies only where the sheet says ``was``.
-
-    Attributes:
-        subject: As ``Sample.subject``.
-        clip: As ``Sample.clip``.
-        column: The field that is wrong.
-        was: Text of the cell in the owners' sheet.
-        now: What it should be.
-        why: How that is known.
-    """
-
-    subject: str
-    clip: str
-    column: str
-    was: str
-    now: str
-    why: str
+CLASSES = ("I", "II", "III", "IV", "V", "VI", "VII")  # objective ones
+SAID = 10  # complaints about rows that an error repeats; a whole column may be wrong
 
 
 class SheetCorpus(PictureCorpus):
@@ -50,13 +35,17 @@ class SheetCorpus(PictureCorpus):
     Attributes:
         sheet: Its name and columns, with the fields ``subject``, ``clip``, ``onset``, ``apex``, ``offset``, ``aus``,
             ``emotion`` and ``objective``, or those of them that there are.
+        naming: The fields that say whose clip a row is of.
         zero: Whether frames may have the number 0; elsewhere owners write it for what is missing.
         fixes: Corrections.
+        objective_counts: Clips of each objective class, where they were published.
     """
 
     sheet: ClassVar[Sheet]
+    naming: ClassVar[tuple[str, ...]] = ("subject", "clip")
     zero: ClassVar[bool] = False
     fixes: ClassVar[tuple[Fix, ...]] = ()
+    objective_counts: ClassVar[Mapping[str, int]] = {}
 
     def __init__(
         self,
@@ -82,8 +71,12 @@ class SheetCorpus(PictureCorpus):
         """The sample that a row describes, its cells mended; a corpus changes what is special about it."""
         onset, apex, offset, odd = window(row.whole("onset"), row.whole("apex"), row.whole("offset"), self.zero)
         aus, unclear = coded(row.text("aus"))
-        written = row.text("emotion")
+        written, objective = row.text("emotion"), row.text("objective").upper()
         emotion = normal_emotion(written)
+        strange = {
+            "emotion_unexpected": emotion not in EMOTIONS,
+            "objective_unexpected": objective not in ("", *CLASSES),
+        }
         return Sample(
             corpus=self.name,
             subject=subject,
@@ -94,9 +87,9 @@ class SheetCorpus(PictureCorpus):
             offset=offset,
             fps=self.fps,
             aus=aus,
-            flags=(*odd, *unclear, *(("emotion_unexpected",) if emotion not in EMOTIONS else ())),
+            flags=(*odd, *unclear, *(name for name, holds in strange.items() if holds)),
             emotion_as_written=written,
-            objective=row.text("objective").upper() or None,
+            objective=objective if objective in CLASSES else None,
         )
 
     @cached_property
@@ -108,6 +101,11 @@ class SheetCorpus(PictureCorpus):
     def sheet_file(self) -> Path:
         """The first sheet that is read."""
         return self.sheet_files[0]
+
+    @property
+    def further_sheets(self) -> list[Path]:
+        """Sheets of which only labels are taken."""
+        return []
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -129,7 +127,9 @@ class SheetCorpus(PictureCorpus):
         for row in rows:
             try:
                 names = self.names(row)
-                if names is not None:
+                if names is None:
+                    self._check_text(row)
+                else:
                     yield from self._as_written(row, self.samples_of(self._mended(row, *names), *names))
             except (RowError, InputError) as error:
                 complaints.append(str(error) if row.where in str(error) else f"{row.where}: {error}")
@@ -138,11 +138,30 @@ class SheetCorpus(PictureCorpus):
             said = " ".join(complaints[:SAID])
             raise CorpusError(f"{self.name}: {len(complaints)} rows cannot be read. {said}{more}")
 
+    def _check_text(self, row: Row) -> None:
+        """Let rows of text go, such as sums and remarks below the table.
+
+        Raises:
+            RowError: If the row has a name and an onset or offset: then the name cannot be read.
+        """
+        named = " ".join(text for name in self.naming if (text := row.text(name)))
+        numbered = any(re.fullmatch(r"\d+(\.0*)?", row.text(end)) for end in ("onset", "offset"))
+        if named and numbered:
+            raise RowError(f"{row.where}: {named!r} names no clip of {self.name}.")
+
     @staticmethod
     def _as_written(row: Row, samples: Iterable[Sample]) -> Iterator[Sample]:
         """The same with the emotion as its owners wrote it, even if it was mended."""
         for sample in samples:
             yield replace(sample, emotion_as_written=row.text("emotion") or sample.emotion_as_written)
+
+    def checks(self, pictures: bool = False) -> "Iterator[Check]":
+        """The lines of ``verify``."""
+        from mer_zoo.datasets._verify import checks_of_sheets
+
+        samples = self.found_samples  # an error of the sheet comes first
+        yield from checks_of_sheets(self, samples)
+        yield from super().checks(pictures)
 
     def _mended(self, row: Row, subject: str, clip: str) -> Row:
         for fix in self.fixes:

@@ -1,8 +1,10 @@
 """Corpus: one data set as its owners ship it. It knows nothing of classes or folds."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mer_zoo.errors import CorpusError
+from mer_zoo.datasets._tree import shown
+from mer_zoo.errors import CorpusError, printable
 from mer_zoo.registry import Registry
 from mer_zoo.types import Counts, InputSpec, Sample
 
@@ -27,6 +30,27 @@ FLOW_IMAGE = InputSpec("flow", ("u", "v", "strain"), size=28, high=255.0, scalin
 VERIFIED = ["corpus", "what", "expected", "found", "ok", "note"]
 
 CORPORA: Registry[type["Corpus"]] = Registry("corpus")
+
+
+@dataclass(frozen=True)
+class Fix:
+    """A correction of one cell, by key and never by position; it applies only where the sheet says ``was``.
+
+    Attributes:
+        subject: As ``Sample.subject``.
+        clip: As ``Sample.clip``.
+        column: The field that is wrong.
+        was: Text of the cell in the owners' sheet.
+        now: What it should be.
+        why: How that is known.
+    """
+
+    subject: str
+    clip: str
+    column: str
+    was: str
+    now: str
+    why: str
 
 
 class Corpus(ABC):
@@ -84,9 +108,10 @@ class Corpus(ABC):
         samples = list(self.read())
         twice = [key for key, times in Counter(s.key for s in samples).items() if times > 1]
         if twice:
-            raise CorpusError(f"{self.name}: {len(twice)} clips come more than once in {self.root}: {twice[:3]}.")
+            where = shown(self.root)
+            raise CorpusError(f"{self.name}: {len(twice)} clips come more than once in {where}: {twice[:3]}.")
         if not samples:
-            raise CorpusError(f"{self.name}: no clip found in {self.root}.\n{self.how_to_obtain}")
+            raise CorpusError(f"{self.name}: no clip found in {shown(self.root)}.\n{self.how_to_obtain}")
         return samples
 
     def flow_image(self, sample: Sample) -> Image:
@@ -179,15 +204,17 @@ class Corpus(ABC):
         from mer_zoo.datasets._verify import as_table, as_text
 
         table = as_table(self.checks(pictures))
-        print(as_text(table))
+        print(printable(as_text(table), sys.stdout))
         return table
 
     def checks(self, pictures: bool = False) -> "Iterator[Check]":
         """The lines of ``verify``."""
         from mer_zoo.datasets._verify import counted, opened
 
-        for corpus, expected in self.counts.items():
-            yield from counted(corpus, [s for s in self.samples if s.corpus == corpus], expected)
+        samples = self.samples
+        for corpus in sorted({s.corpus for s in samples} | set(self.counts)):
+            clips = [s for s in samples if s.corpus == corpus]
+            yield from counted(corpus, clips, self.counts.get(corpus) or Counts(None, len(clips)))
         if pictures:
             yield opened(self, self.samples)
 

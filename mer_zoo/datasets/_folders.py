@@ -5,13 +5,14 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mer_zoo.datasets._base import Corpus, Image
 from mer_zoo.datasets._pictures import read_pictures
-from mer_zoo.datasets._tree import Layout, Tree, shown
+from mer_zoo.datasets._tree import DEPTH, Layout, Tree, shown
 from mer_zoo.errors import CorpusError, InputError
 from mer_zoo.types import UNUSABLE, Sample
 
@@ -26,12 +27,25 @@ MISSING = ("error", "skip")
 
 @dataclass(frozen=True)
 class Known:
-    """An irregularity of one clip that its owners ship, by the flag that it gets."""
+    """An irregularity that owners ship.
+
+    Attributes:
+        subject: As ``Sample.subject``.
+        clip: As ``Sample.clip``, or the beginning of it and ``*``.
+        flag: What the sample is flagged with; empty where being there is all.
+        what: What is odd.
+        form: The form that has it; empty for all.
+    """
 
     subject: str
     clip: str
     flag: str
     what: str
+    form: str = ""
+
+    def is_of(self, sample: Sample) -> bool:
+        """Whether it is about this sample."""
+        return sample.subject == self.subject and fnmatchcase(sample.clip, self.clip)
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,8 @@ class PictureCorpus(Corpus):
         super().__init__(root)
         for name, value, allowed in (("form", form, (None, *self.layouts)), ("missing", missing, MISSING)):
             if value not in allowed:
-                raise InputError(f"{self.name}: {name} is {value!r}; expected one of {allowed}.")
+                expected = ", ".join(repr(each) for each in allowed if each is not None)
+                raise InputError(f"{self.name}: {name} is {value!r}; expected one of {expected}.")
         self.tree, self.missing, self._form = Tree(root, index), missing, form
 
     # What a subclass says
@@ -115,7 +130,8 @@ class PictureCorpus(Corpus):
             )
         cut = [sample for sample in samples if "frames_truncated" in sample.flags]
         if cut and not self.lossy:
-            logger.warning("%s: %d clips lack pictures at an end: %s", self.name, len(cut), by_subject(cut))
+            said = ", ".join(f"{s.key} has {len(self.frame_numbers(s))} of {_length(s)}" for s in cut)
+            logger.warning("%s: clips lack pictures at an end: %s", self.name, said)
         yield from samples
 
     @cached_property
@@ -127,9 +143,10 @@ class PictureCorpus(Corpus):
         """The same with flags for what is missing on disk."""
         folder = self.folders.get(self.place_of(sample))
         present = folder.within(sample) if folder else []
-        flags = []
-        if len(present) < 2 and (not present or sample.onset != sample.offset):
-            flags = [UNUSABLE]
+        alone = sample.onset is not None and sample.onset == sample.offset
+        flags = ["window_of_one"] if alone else []
+        if not present or (len(present) < 2 and (not alone or self.missing == "skip")):
+            flags.append(UNUSABLE)
         elif sample.onset is not None and sample.offset is not None:
             numbers = [number for number, _ in present]
             if numbers[0] > sample.onset or numbers[-1] < sample.offset:
@@ -216,8 +233,15 @@ class PictureCorpus(Corpus):
         return read_pictures(self.frames(sample), sample.key)
 
     def fingerprint(self, sample: Sample) -> str:
-        """Onset to offset, and names, sizes and times of the pictures."""
-        stats = [(path, path.stat()) for path in self.frames(sample)]
+        """Onset to offset, and names, sizes and times of the pictures.
+
+        Raises:
+            CorpusError: If a picture has gone meanwhile.
+        """
+        try:
+            stats = [(path, path.stat()) for path in self.frames(sample)]
+        except OSError as error:
+            raise CorpusError(f"{sample.key}: {shown(error)}; open the corpus anew.") from error
         window = f"{sample.onset} {sample.apex} {sample.offset} {self.form}"
         return window + "".join(f" {shown(path.name)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
 
@@ -229,10 +253,21 @@ class PictureCorpus(Corpus):
 
     def nothing_found(self) -> str:
         """What was looked for, where no picture of any clip is there."""
+        there = self._find(self.form)  # not ``folders``: it may need the sheet, which may be what is missing
+        if there:
+            return (
+                f"{len(there)} folders of pictures are in {shown(self.root)} ({self.form}), but none has a "
+                "picture between a clip's onset and offset. Does the sheet belong to them?"
+            )
+        examples = " or ".join(layout.example for layout in self.layouts.values())
         return (
-            f"No picture of any clip in {shown(self.root)}; expected such as "
-            f"{' or '.join(layout.example for layout in self.layouts.values())}. Is it the folder of another corpus?"
+            f"No picture of any clip in {shown(self.root)} or {DEPTH} folders below; expected such as {examples}. Is "
+            "it the folder of another corpus?"
         )
+
+
+def _length(sample: Sample) -> int:
+    return (sample.offset or 0) - (sample.onset or 0) + 1
 
 
 def by_subject(samples: list[Sample]) -> str:

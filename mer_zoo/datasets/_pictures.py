@@ -17,18 +17,20 @@ def read_pictures(files: list[Path], key: str) -> Image:
     Raises:
         CorpusError: If some cannot be read or differ in size from most; it names all that do.
     """
-    pictures, unreadable = {}, []
+    pictures, wrong = {}, []
     for file in files:
         try:
             pictures[file] = read_picture(file)
         except CorpusError as error:
-            unreadable.append(str(error))
-    if unreadable:
-        raise CorpusError(f"{key}: {len(unreadable)} of {len(files)} pictures: {' '.join(unreadable)} Fetch them anew.")
-    size = Counter(picture.shape[:2] for picture in pictures.values()).most_common(1)[0][0]
-    odd = [f"{shown(file.name)} {p.shape[:2]}" for file, p in pictures.items() if p.shape[:2] != size]
-    if odd:
-        raise CorpusError(f"{key}: {len(odd)} of {len(files)} pictures are not {size} as the others: {', '.join(odd)}.")
+            wrong.append(str(error))
+    sizes = Counter(picture.shape[:2] for picture in pictures.values()).most_common()
+    wrong += [
+        f"{shown(file.name)} is {picture.shape[:2]}; expected {sizes[0][0]} as most."
+        for file, picture in pictures.items()
+        if picture.shape[:2] != sizes[0][0]
+    ]
+    if wrong:
+        raise CorpusError(f"{key}: {len(wrong)} of {len(files)} pictures: {' '.join(wrong)} Fetch them anew.")
     if len({picture.ndim for picture in pictures.values()}) == 1:
         return np.stack(list(pictures.values()))
     return np.stack([p if p.ndim == 3 else p[..., None].repeat(3, axis=-1) for p in pictures.values()])

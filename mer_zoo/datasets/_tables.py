@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mer_zoo.datasets._tree import Tree, shown
+from mer_zoo.datasets._tree import Tree, holds, shown
 from mer_zoo.errors import CorpusError
 
 ENDINGS = (".xlsx", ".xlsm", ".xls", ".csv")
@@ -106,10 +107,10 @@ def find_sheet(sheet: Sheet, tree: Tree, named: Path | None = None) -> Path:
         CorpusError: If there are several that differ.
     """
     if named is not None:
-        if not named.is_file():
+        if not holds(named.is_file):
             raise CorpusError(f"{shown(named)} is no file; expected a sheet such as {sheet.example}.")
         return named
-    above = [folder for folder in (tree.root.parent, tree.root.parent.parent) if folder != tree.root]
+    above = tree.root.absolute().parents[:2]
     for files in (tree.files(ENDINGS), *(_files_of(folder) for folder in above)):
         found = {digest_of(file): file for file in sorted(files, reverse=True) if _is_called(sheet, file)}
         if len(found) > 1:
@@ -117,7 +118,7 @@ def find_sheet(sheet: Sheet, tree: Tree, named: Path | None = None) -> Path:
             raise CorpusError(f"{len(found)} sheets that differ: {names}; name one by sheet=PATH.")
         if found:
             return next(iter(found.values()))
-    others = sorted(shown(file.name) for file in tree.files(ENDINGS))
+    others = sorted(shown(file.name) for file in tree.files(ENDINGS) if not _is_hidden(file))
     raise NoSheetError(
         f"No sheet such as {sheet.example} in {shown(tree.root)} or the two folders above it; tables there: "
         f"{', '.join(others[:20]) or 'none'}. Put the owners' sheet there, or name it by sheet=PATH."
@@ -174,9 +175,12 @@ def digest_of(file: Path) -> str:
 
 
 def _is_called(sheet: Sheet, file: Path) -> bool:
-    name = file.name.lower()
-    hidden = name.startswith((".", "~$"))  # what editors leave beside an open sheet
-    return not hidden and file.suffix.lower() in ENDINGS and any(fnmatchcase(file.stem.lower(), p) for p in sheet.files)
+    known = file.suffix.lower() in ENDINGS and any(fnmatchcase(file.stem.lower(), p) for p in sheet.files)
+    return known and not _is_hidden(file)
+
+
+def _is_hidden(file: Path) -> bool:
+    return file.name.startswith((".", "~$"))  # what editors leave beside an open sheet
 
 
 def _files_of(folder: Path) -> list[Path]:
@@ -269,16 +273,16 @@ def _read_csv(file: Path) -> Pages:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("gb18030")  # as spreadsheet programs save in China
-    rows = (tuple(cell or None for cell in row) for row in csv.reader(text.splitlines()))
+    rows = (tuple(cell or None for cell in row) for row in csv.reader(io.StringIO(text, newline="")))
     return {"csv": _up_to_the_blanks(rows)}
 
 
 def _up_to_the_blanks(rows: Iterable[tuple[Cell, ...]]) -> list[tuple[Cell, ...]]:
-    """All rows up to the first thousand blank ones, cells of nothing but blanks emptied."""
+    """All rows up to the first thousand blank ones."""
     kept: list[tuple[Cell, ...]] = []
     blank = 0
     for row in rows:
-        blank = 0 if any(cell is not None for cell in row) else blank + 1
+        blank = 0 if any(cell is not None and str(cell).strip() for cell in row) else blank + 1
         if blank == BLANK_ROWS:
             return kept[: 1 - BLANK_ROWS]
         kept.append(row)

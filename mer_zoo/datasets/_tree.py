@@ -12,6 +12,7 @@ from pathlib import Path
 from mer_zoo.errors import CorpusError
 
 DEPTH = 10  # folders below the root; the deepest corpus has six, and one may be nested once or twice more
+ARCHIVES = (".7z", ".gz", ".rar", ".tar", ".zip")
 INDEX_VERSION = 1
 UNSETTLED = 2_000_000_000  # nanoseconds: a folder changed so recently may change again without its time showing it
 
@@ -21,6 +22,14 @@ Listing = tuple[list[str], list[str], list[str]]  # folders, links to folders, a
 def shown(path: object) -> str:
     """A path that can be printed and saved, whatever bytes are in it."""
     return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def holds(question: Callable[[], bool]) -> bool:
+    """The answer to a question about a file; no, where a link leads in a circle or a folder may not be opened."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Layout:
         frame: A picture's whole name; its group is the frame's number.
         example: Such a path, for messages.
         cropped: Whether the owners cut the face out.
-        within: What the path must have, too, such as ``selected``.
+        within: What the path must have, too: a folder whose whole name is such as ``RAW_selected``.
         without: What it must not have.
     """
 
@@ -94,8 +103,11 @@ class Tree:
         Raises:
             CorpusError: If the root is no folder, or cannot be opened.
         """
-        if not self.root.is_dir():
-            raise CorpusError(f"{shown(self.root)} is no folder; expected the folder that the owners' archive makes.")
+        if not holds(self.root.is_dir):
+            packed = " Unpack it first." if self.root.suffix.lower() in ARCHIVES else ""
+            raise CorpusError(
+                f"{shown(self.root)} is no folder; expected the folder that the owners' archive makes.{packed}"
+            )
         known = self._load_index()
         began = time.time_ns()
         kept: dict[str, list[object]] = {}
@@ -109,6 +121,11 @@ class Tree:
         if self._index and kept != known:
             self._save_index(kept)
         return found
+
+    def empty(self) -> list[str]:
+        """Paths of folders with nothing in them, sorted."""
+        above = {path.rpartition("/")[0] for path in self.folders if path}
+        return sorted(path for path, files in self.folders.items() if not files and path not in above)
 
     def path_of(self, folder: Path) -> str:
         """A folder's key in ``folders``."""
@@ -183,18 +200,11 @@ def _list(folder: Path) -> Listing:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if _holds(entry.is_dir):
+            if holds(entry.is_dir):
                 (links if entry.is_symlink() else folders).append(entry.name)
-            elif _holds(entry.is_file):
+            elif holds(entry.is_file):
                 files.append(entry.name)
     return sorted(folders), sorted(links), sorted(files)
-
-
-def _holds(question: Callable[[], bool]) -> bool:
-    try:
-        return question()
-    except OSError:  # a link that leads in a circle
-        return False
 
 
 def _is_entry(entry: object) -> bool:

@@ -22,6 +22,7 @@ from mer_zoo.datasets._tree import layout
 from mer_zoo.types import Counts, Sample
 
 CLIP = r"EP\d{2}(?:_\d{1,2})*f?"  # EP02_01f, and also EP01_2, EP06_02_01, EP09f
+SELECTED = r"(?:^|/)(?:casme2?[-_ ]*)?(?:raw[-_ ]*)?selected[^/a-z]*/"  # CASME2_RAW_selected, and copies of it
 OBJECTIVE = Sheet(
     files=("casme2-objectiveclasses*", "casme2_objectiveclasses*"),
     example="CASME2-ObjectiveClasses.xlsx",
@@ -38,7 +39,7 @@ class CASME2(SheetCorpus):
 
     Args:
         root: As of ``SheetCorpus``.
-        form: ``cropped`` (faces, as ``reg_img46.jpg``), ``raw_selected`` (onset to offset) or ``raw`` (with the time
+        form: ``cropped`` (faces, as ``reg_img31.jpg``), ``raw_selected`` (onset to offset) or ``raw`` (with the time
             before and after).
         sheet: As of ``SheetCorpus``.
         missing: As of ``SheetCorpus``.
@@ -64,14 +65,14 @@ class CASME2(SheetCorpus):
         },
     )
     layouts: ClassVar = {
-        "cropped": layout(rf"sub(\d+)/({CLIP})", r"reg_img(\d+)", "Cropped/sub01/EP02_01f/reg_img46.jpg", cropped=True),
+        "cropped": layout(rf"sub(\d+)/({CLIP})", r"reg_img(\d+)", "Cropped/sub01/EP02_01f/reg_img31.jpg", cropped=True),
         "raw_selected": layout(
             rf"sub(\d+)/({CLIP})",
             r"img(\d+)",
-            "CASME2_RAW_selected/sub01/EP02_01f/img46.jpg",
-            within="selected",
+            "CASME2_RAW_selected/sub01/EP02_01f/img31.jpg",
+            within=SELECTED,
         ),
-        "raw": layout(rf"sub(\d+)/({CLIP})", r"img(\d+)", "CASME2-RAW/sub01/EP02_01f/img1.jpg", without="selected"),
+        "raw": layout(rf"sub(\d+)/({CLIP})", r"img(\d+)", "CASME2-RAW/sub01/EP02_01f/img1.jpg", without=SELECTED),
     }
     counts: ClassVar = {
         "casme2": Counts(
@@ -89,6 +90,7 @@ class CASME2(SheetCorpus):
         )
     }
     editions = (replace(counts["casme2"], clips=256, classes={**counts["casme2"].classes, "disgust": 64}),)
+    objective_counts: ClassVar = {"I": 25, "II": 15, "III": 99, "IV": 26, "V": 20, "VI": 1, "VII": 69}
     known = (
         Known("sub04", "EP12_01f", "apex_missing", "the apex is written '/'"),
         Known("sub05", "EP09_05f", "apex_is_onset", "so flow from onset to apex is nothing; MEGC 2019 leaves it out"),
@@ -96,7 +98,7 @@ class CASME2(SheetCorpus):
         Known("sub12", "EP09_06", "apex_is_offset", "in the sheet of 2014"),
         Known("sub20", "EP16_01", "apex_is_offset", "in the sheet of 2014"),
         Known("sub25", "EP18_04f", "apex_is_offset", "in the sheet of 2014"),
-        Known("sub16", "EP01_08", "frames_truncated", "the cropped clip ends 14 frames early"),
+        Known("sub16", "EP01_08", "frames_truncated", "the cropped clip ends 14 frames early", form="cropped"),
     )
     known_extra = frozenset({("sub09", "EP02_02f"), ("sub24", "EP02_07")})
 
@@ -112,17 +114,22 @@ class CASME2(SheetCorpus):
         return str(int(subject.lower().removeprefix("sub"))), name.lower()
 
     def sample(self, row: Row, subject: str, clip: str) -> Sample:
-        return replace(super().sample(row, subject, clip), objective=self._objective.get(self.place(subject, clip)))
+        objective = self._objective.get(self.place(subject, clip))
+        return super().sample(row.with_cell("objective", objective), subject, clip)
+
+    @cached_property
+    def further_sheets(self) -> list[Path]:
+        """The sheet of objective classes, where it is there."""
+        try:
+            return [find_sheet(OBJECTIVE, self.tree)]
+        except NoSheetError:
+            return []
 
     @cached_property
     def _objective(self) -> dict[Place, str]:
-        """Objective class by clip, where their sheet is there."""
-        try:
-            file = find_sheet(OBJECTIVE, self.tree)
-        except NoSheetError:
-            return {}
-        rows = ((self.names(row), row.text("objective").upper()) for row in read_sheet(OBJECTIVE, file))
-        return {self.place(*names): objective for names, objective in rows if names and objective}
+        """Objective class by clip."""
+        rows = (row for file in self.further_sheets for row in read_sheet(OBJECTIVE, file))
+        return {self.place(*names): row.text("objective") for row in rows if (names := self.names(row))}
 
     # A specimen
 
@@ -178,7 +185,7 @@ class CASME2(SheetCorpus):
             whole = range(max(1, made.onset - 3), made.offset + 3)
             raw = folder / "CASME2_RAW" / "CASME2-RAW" / tail
             _specimen.draw(raw, [f"img{n}.jpg" for n in whole], (48, 64), colour=True)
-        for subject, clip in cls.known_extra:
+        for subject, clip in (("sub09", "EP02_02f"), ("sub24", "EP02_07")):
             _specimen.draw(folder / "Cropped" / subject / clip, ["reg_img5.jpg", "reg_img6.jpg"], colour=True)
         _specimen.litter(folder / "Cropped" / "sub04")
         _specimen.litter(folder / "Cropped" / "sub04" / "EP12_01f")
@@ -210,5 +217,6 @@ SPECIMEN = [
     _made(7, "EP06_02_01", 3, 6, 10, "others", "4"),
     _made(7, "EP06_02_02", 50, 52, 57, "sadness", "?"),
     _made(7, "EP06_02", 70, 72, 77, "fear", "A14C"),  # a name that begins two others
-    replace(_made(16, "EP01_08", 73, 90, 110, "others", "4+ref(5)"), frames=tuple(range(73, 97))),
+    _made(11, "EP13_02f", 15, 18, 23, "disgust", "4"),  # SMIC and SAMM have an eleventh person, too
+    replace(_made(16, "EP01_08", 31, 40, 62, "others", "4+ref(5)"), frames=tuple(range(31, 51))),
 ]

@@ -51,7 +51,7 @@ PART_C: dict[str, Any] = {  # what the class says of part A, for part C
 class CASME3(SheetCorpus):
     """CAS(ME)^3: 860 micro-expressions of 94 persons in part A, 165 of 30 others in part C; 30 frames a second.
 
-    Part A: a clip is named by the letter of its video and the onset as written, ``a_355``, since persons have many in
+    Part A: a clip is named by the letter of its video and the onset as written, ``a_40``, since persons have many in
     one video; where a row repeats even that, ``#2`` follows. Most videos lack their first seven or eight pictures and
     some lack others, say the owners. Windows that cannot be right are flagged, those of 100 frames and more
     ``window_long``. Depth is not read.
@@ -95,11 +95,12 @@ class CASME3(SheetCorpus):
         optional=frozenset({"objective"}),
         page="label",
     )
+    naming = ("subject", "letter", "count")
     layouts: ClassVar = {
         "clips": layout(
             r"sp_?no\.?(\d+)_([a-z]_\d+)",
             r"(\d+)",
-            "Part_A_ME_clip/frame/spNo.1_a_355/355.jpg",
+            "Part_A_ME_clip/frame/spNo.1_a_40/40.jpg",
             without=r"(?:^|/)(?:depth|video)/|mae_?clip",
         ),
         "long": layout(r"sp_?no\.?(\d+)/([a-z])/color", r"(\d+)", "part_A/data/part_A/spNO.1/a/color/1.jpg"),
@@ -122,9 +123,12 @@ class CASME3(SheetCorpus):
     editions = (Counts(None, 921),)
     lossy = "most videos lack their first pictures, say the owners"
     known = (
-        Known("spNO.149", "d_112", "apex_outside", "the apex lies before the onset"),
-        Known("spNO.214", "c_5", "window_long", "a window of two minutes"),
-        Known("spNO.216", "e_0", "onset_missing", "the onset is 0; the apex stands in"),
+        Known("spNO.14", "j_*", "", "the letter is upper case"),
+        Known("spNO.40", "e_*", "offset_missing", "two rows have the offset 0; the apex stands in"),
+        Known("spNO.149", "d_*", "apex_outside", "the apex lies before the onset"),
+        Known("spNO.214", "c_*", "window_long", "a window of two minutes"),
+        Known("spNO.216", "d_*", "apex_outside", "the onset lies behind the apex"),
+        Known("spNO.216", "e_*", "onset_missing", "the onset is 0; the apex stands in"),
     )
 
     def __init__(
@@ -158,7 +162,7 @@ class CASME3(SheetCorpus):
             yield sample
 
     def names(self, row: Row) -> tuple[str, str] | None:
-        """``spNO.1`` and ``a_355``, or of part C ``01`` and ``1_3``; a row of text below the table names no clip."""
+        """``spNO.1`` and ``a_40``, or of part C ``01`` and ``1_3``; a row of text below the table names no clip."""
         found = re.fullmatch(r"(?:sp_?no\.?)?(\d+)", row.text("subject"), re.IGNORECASE)
         if not found:
             return None
@@ -172,10 +176,11 @@ class CASME3(SheetCorpus):
         return (f"spNO.{number}", f"{letter}_{row.whole('onset') or 0}") if re.fullmatch("[a-z]", letter) else None
 
     def sample(self, row: Row, subject: str, clip: str) -> Sample:
-        sample = super().sample(row, subject, clip)
+        objective = row.text("objective")
+        sample = super().sample(row.with_cell("objective", ROMAN.get(objective, objective)), subject, clip)
         too_long = (sample.offset or 0) - (sample.onset or 0) + 1 >= LONG
         flags = (*sample.flags, *(("window_long",) if too_long else ()))
-        return replace(sample, flags=flags, objective=ROMAN.get(sample.objective or "", sample.objective))
+        return replace(sample, flags=flags)
 
     # Folders
 
@@ -300,8 +305,8 @@ SPECIMEN: list[tuple[Any, ...]] = [  # rows as the owners would write them
     ("spNO.14", "k", 40, 42, 46, "14", "VII", "Others"),
     ("spNO.40", "e", 30, 34, 0, "4+7 ", "VII", "fear"),  # the offset is missing, twice
     ("spNO.40", "e", 60, 65, 0, "4", "IV", "anger"),
-    ("spNO.149", "d", 112, 90, 118, "R12+R15", "VII", "others"),  # the apex lies before the onset
-    ("spNO.214", "c", 5, 12, 130, "1", "II", "surprise"),  # far too long, and its first pictures are lost
+    ("spNO.149", "d", 212, 190, 218, "R12+R15", "VII", "others"),  # the apex lies before the onset
+    ("spNO.214", "c", 15, 22, 140, "1", "II", "surprise"),  # far too long, and its first pictures are lost
     ("spNO.216", "d", 60, 52, 66, "?", "VII", "disgust"),  # the onset lies after the apex
     ("spNO.216", "e", 0, 9, 14, "4", "IV", "anger"),  # the onset is missing
     ("spNO.217", "f", 50, 53, 57, "12", "I", "happy"),
@@ -315,8 +320,8 @@ PICTURES = [  # numbers of the pictures of each of these rows
     [40, 41, 43, 44, 45, 46],  # one is missing
     range(30, 41),
     range(60, 71),
-    range(112, 119),
-    [*range(8, 20), *range(125, 131)],
+    range(212, 219),
+    [*range(18, 30), *range(135, 141)],
     range(60, 67),
     range(1, 15),
     range(50, 59),

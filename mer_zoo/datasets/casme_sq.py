@@ -6,11 +6,11 @@ Recognition", IEEE Transactions on Affective Computing 9(4), 2018.
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from mer_zoo.datasets import _specimen
 from mer_zoo.datasets._base import register_corpus
@@ -21,6 +21,9 @@ from mer_zoo.datasets._tables import Row, RowError, Sheet, read_pages
 from mer_zoo.datasets._tree import layout, shown
 from mer_zoo.errors import CorpusError
 from mer_zoo.types import Counts, Sample
+
+if TYPE_CHECKING:
+    from mer_zoo.datasets._verify import Check
 
 CLIP = r"[a-z]+\d+_\d+"  # anger1_1: the first expression while the stimulus anger1 was seen
 
@@ -58,9 +61,9 @@ class CASMESq(LongVideoCorpus):
     )
     layouts: ClassVar = {
         "cropped": layout(
-            rf"cropped[^/]*/s?(\d+)/({CLIP})", r"img(\d+)", "cropped/15/anger1_1/img557.jpg", cropped=True
+            rf"cropped[^/]*/s?(\d+)/({CLIP})", r"img(\d+)", "cropped/15/anger1_1/img041.jpg", cropped=True
         ),
-        "selected": layout(rf"selected[^/]*/s?(\d+)/({CLIP})", r"img(\d+)", "selectedpic/s15/anger1_1/img557.jpg"),
+        "selected": layout(rf"selected[^/]*/s?(\d+)/({CLIP})", r"img(\d+)", "selectedpic/s15/anger1_1/img041.jpg"),
         "raw": layout(r"(\d+)_(\d{4})(?!\d)[^/]*", r"img(\d+)", "rawpic/s15/15_0101disgustingteeth/img001.jpg"),
     }
     by_expressions: ClassVar = {"micro": Counts(None, 57), "macro": Counts(None, 300), "all": Counts(22, 357)}
@@ -160,6 +163,19 @@ class CASMESq(LongVideoCorpus):
                 home = [path for path in paths if f"/{path}".lower().split("/")[-2] == f"s{place[0]}"]
                 found[place] = home if len(home) == 1 else paths
         return found
+
+    def checks(self, pictures: bool = False) -> "Iterator[Check]":
+        """The lines of ``verify``; the last says which videos lie with another person's."""
+        from mer_zoo.datasets._verify import Check
+
+        yield from super().checks(pictures)
+        astray = []
+        for path in self.tree.folders:
+            video = self.layouts["raw"].match(path)
+            if video and path.lower().split("/")[-2:-1] not in ([], [f"s{int(video[1])}"]):
+                astray.append(path)
+        found = "found" if astray else "not there"
+        yield Check(self.name, "a video of s23 among those of s19", "found", found, True, ", ".join(astray))
 
     # A specimen
 

@@ -85,7 +85,7 @@ class DFME(SheetCorpus):
         },
         optional=frozenset({"emotion_id", "aus"}),
     )
-    layouts: ClassVar = {"frames": layout(rf"(?=(sub\d+))({CLIP})", r"(\d+)", "train_data/sub0003_01/00109.png")}
+    layouts: ClassVar = {"frames": layout(rf"(?=(sub\d+))({CLIP})", r"(\d+)", "train_data/sub0003_01/00042.png")}
     counts: ClassVar = {"dfme": Counts(None, 2629)}
     editions = tuple(split.counts for split in SPLITS.values())
 
@@ -183,7 +183,7 @@ class DFME(SheetCorpus):
         for subject in rng.sample(range(1, 10000), 2):
             for number in rng.sample(range(1, 100), 4):
                 onset, apex, offset = rng.choice([_specimen.some_window(rng), (0, rng.randrange(1, 4), 5)])
-                emotion = rng.choice(EMOTION_IDS)
+                emotion = rng.choice(list(WRITTEN_IDS))
                 clips.append(
                     Made(
                         subject=f"sub{subject:04d}",
@@ -208,7 +208,7 @@ class DFME(SheetCorpus):
             for made in clips:
                 person = persons.index(made.subject)
                 if person % len(DRAWN) == place:
-                    number = WRONG_ID if made.clip in WRONG else EMOTION_IDS.index(made.emotion)
+                    number = WRONG_ID if made.clip in WRONG else WRITTEN_IDS[made.emotion]
                     window = [made.onset, made.apex, made.offset]
                     subject = made.subject if place else int(made.subject[3:])
                     fps = (500, 300, 200)[person % 3]
@@ -232,6 +232,15 @@ DRAWN = (
     ("testA_full_with_AU.xlsx", "testA_data"),
     ("DFME_test_B_full_with_AU.xlsx", "test_B"),
 )
+WRITTEN_IDS = {
+    "surprise": 6,
+    "sadness": 5,
+    "happiness": 4,
+    "fear": 3,
+    "disgust": 2,
+    "contempt": 1,
+    "anger": 0,
+}
 WRONG, WRONG_ID = frozenset({"sub0003_03"}), 6  # the number of surprise beside another emotion
 
 

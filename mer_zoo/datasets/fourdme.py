@@ -31,6 +31,7 @@ from mer_zoo.types import Counts, Sample
 SESSION = r"S\d+[^/]*"  # S13_1st, S49_2, and also "S59_2,"
 FOLD = r"\d[^/]*"  # 001_01_1; one ends in a dash
 FRAME = r"(?:.*\D)?(\d+)"
+GRAY = r"(?:^|/)gray_micro/"
 STATIC = re.compile(r"(?:\([^()]*\)|\w+\??)?\s*\(\s*k\s*\)", re.IGNORECASE)
 JOINED = re.compile(r"[+&,/]")
 
@@ -73,11 +74,10 @@ class FourDME(SheetCorpus):
             "aus": ("aus", "au"),
         },
     )
+    naming = ("session", "clip")
     layouts: ClassVar = {
-        "gray": layout(
-            rf"({SESSION})/({FOLD})", FRAME, "gray_micro/S13_1st/001_01_1/1.jpg", within="(?:^|/)gray_micro(?:/|$)"
-        ),
-        "any": layout(rf"({SESSION})/({FOLD})", FRAME, "S13_1st/001_01_1/1.jpg"),
+        "gray": layout(rf"({SESSION})/({FOLD})", FRAME, "gray_micro/S13_1st/001_01_1/1.jpg", within=GRAY),
+        "any": layout(rf"({SESSION})/({FOLD})", FRAME, "S13_1st/001_01_1/1.jpg", without=GRAY),
     }
     counts: ClassVar = {"fourdme": Counts(None, 267)}
 

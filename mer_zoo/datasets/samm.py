@@ -23,7 +23,7 @@ from mer_zoo.types import Counts
 CLIP = r"(\d{3})_\d{1,2}_\d{1,3}"  # 006_1_12: person, inducement, running number
 FOLDER = r"(\d{3})/(\1_\d{1,2}_\d{1,3})"
 FRAME = r"\d{3}_(\d+)"  # mostly 4 or 5 digits; six clips are said to be named otherwise, so any number of them
-CROPS = r"(?:^|/)(?:samm[^/]*)?crop[^/]*/"  # SAMM_CROP, SAMM_Cropped, cropped
+CROPS = r"(?:^|/)(?:samm[-_ ]*)?crop(?:s|ped)?[^/a-z]*/"  # SAMM_CROP, SAMM_Cropped, cropped
 
 
 @register_corpus
@@ -66,8 +66,8 @@ class SAMM(SheetCorpus):
         page="micro_only*",
     )
     layouts: ClassVar = {
-        "cropped": layout(FOLDER, FRAME, "SAMM_CROP/006/006_1_2/006_05562.jpg", cropped=True, within=CROPS),
-        "raw": layout(FOLDER, FRAME, "SAMM/006/006_1_2/006_05562.jpg", without=CROPS),
+        "cropped": layout(FOLDER, FRAME, "SAMM_CROP/006/006_1_2/006_01234.jpg", cropped=True, within=CROPS),
+        "raw": layout(FOLDER, FRAME, "SAMM/006/006_1_2/006_01234.jpg", without=CROPS),
     }
     counts: ClassVar = {
         "samm": Counts(
@@ -85,6 +85,7 @@ class SAMM(SheetCorpus):
             },
         )
     }
+    objective_counts: ClassVar = {"I": 24, "II": 13, "III": 20, "IV": 8, "V": 3, "VI": 7, "VII": 84}
     known = (
         Known("028", "028_4_1", "apex_outside", "repaired in some copies"),
         Known("032", "032_3_1", "apex_outside", "repaired in some copies; the MEGC list of 441 clips lacks it"),

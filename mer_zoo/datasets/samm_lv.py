@@ -102,15 +102,19 @@ class SAMMLongVideos(LongVideoCorpus):
         return replace(sample, flags=tuple(flags))
 
     @cached_property
-    def _codes(self) -> dict[str, Row]:
-        """Rows of SAMM's own sheet by clip, where it is there."""
+    def further_sheets(self) -> list[Path]:
+        """SAMM's own sheet, where it is there."""
         try:
-            file = find_sheet(SAMM.sheet, self.tree, self._codes_named)
+            return [find_sheet(SAMM.sheet, self.tree, self._codes_named)]
         except NoSheetError:
-            return {}
+            return []
         except CorpusError as error:
             raise CorpusError(str(error).replace("sheet=PATH", "codes=PATH")) from error
-        return {row.text("clip"): row for row in read_sheet(SAMM.sheet, file)}
+
+    @cached_property
+    def _codes(self) -> dict[str, Row]:
+        """Rows of SAMM's own sheet by clip."""
+        return {row.text("clip"): row for file in self.further_sheets for row in read_sheet(SAMM.sheet, file)}
 
     def folder_at(self, path: str) -> Folder:
         """Pictures that bear the video's name."""

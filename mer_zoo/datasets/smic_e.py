@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from mer_zoo.datasets import _specimen
-from mer_zoo.datasets._annotated import Fix, SheetCorpus
-from mer_zoo.datasets._base import register_corpus
+from mer_zoo.datasets._annotated import SheetCorpus
+from mer_zoo.datasets._base import Fix, register_corpus
 from mer_zoo.datasets._folders import Place
 from mer_zoo.datasets._labels import normal_emotion
 from mer_zoo.datasets._specimen import Made

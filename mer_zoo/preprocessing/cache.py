@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mer_zoo.datasets._base import Corpus
+from mer_zoo.errors import CorpusError, UnreadableError
 from mer_zoo.preprocessing.cook import VERSION, cook
 from mer_zoo.types import InputSpec, Sample
 
@@ -63,8 +64,17 @@ def _cook(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec) -> npt.NDA
             corpus.name,
         )
     inputs = np.empty((len(samples), *spec.shape), np.float32)
+    unreadable: dict[str, str] = {}
     for i, sample in enumerate(samples):
-        inputs[i] = cook(corpus, sample, spec)
+        try:
+            inputs[i] = cook(corpus, sample, spec)
+        except CorpusError as error:
+            unreadable[sample.key] = str(error)
+    if unreadable:
+        said = " ".join(unreadable.values())
+        raise UnreadableError(
+            f"{len(unreadable)} of {len(samples)} clips cannot be read. {said}", frozenset(unreadable)
+        )
     return inputs
 
 
