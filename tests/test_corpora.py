@@ -48,7 +48,7 @@ def test_a_specimen_reads_back(specimen: Corpus) -> None:
 
 def test_a_corpus_says_whence_and_how_many(specimen: Corpus) -> None:
     assert type(specimen).title in specimen.how_to_obtain
-    assert list(specimen.verify()) == ["corpus", "what", "expected", "found", "ok"]
+    assert list(specimen.verify()) == ["corpus", "what", "expected", "found", "ok", "note"]
 
 
 def test_flow_corpora_have_no_frames_and_others_no_flow_images(specimen: Corpus) -> None:
@@ -187,7 +187,7 @@ def _twice(folder: Path) -> None:
         (_two_pictures, "Two pictures are one clip: .*sub01_EP01_01f.png"),
         (_padded, "One person of smic is written 's3' and 's03'"),
         (_bad_header, r"expected one for subject, such as 'subject'"),
-        (_unlisted, r"1 pictures .* not in the list of 36 clips: \['sub99_EP01_01.png'\].*lacks 032_3_1"),
+        (_unlisted, r"1 pictures .* not in the list of 36 clips: \['sub99_EP01_01.png'\]"),
         (_twice, "names 1 clips twice"),
     ],
 )
@@ -312,7 +312,7 @@ def test_another_file_is_no_flow_release(tmp_path: Path) -> None:
 def test_verify_finds_what_is_missing(flow_release: Path) -> None:
     table = open_corpus("megc2019_flow", flow_release).verify()
     row = table[(table["corpus"] == "smic") & (table["what"] == "clips")].iloc[0]
-    assert (row["expected"], row["found"], bool(row["ok"])) == (164, 12, False)
+    assert (row["expected"], row["found"], bool(row["ok"])) == ("164", "12", False)
 
 
 # The synthetic flow

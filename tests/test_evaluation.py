@@ -370,7 +370,7 @@ def test_a_cache_is_used_and_notices_changes(flow_release: Path, tmp_path: Path)
         ({"protocol": "megc2019", "roots": None}, InputError, "megc2019 is of smic, casme2, samm and needs a mapping"),
         ({"protocol": "megc2019", "roots": "/data"}, InputError, "roots is '/data'; .* needs a mapping"),
         ({"recipe": {"epochs": 3}}, InputError, "recipe is a dict; expected mer_zoo.Recipe"),
-        ({"protocol": "megc2019"}, CorpusError, "No clip found that takes part in megc2019"),
+        ({"protocol": "megc2019"}, CorpusError, "No clip found in synthetic_flow that takes part in megc2019"),
         ({"roots": {"megc2019_flow": "/no/such/folder"}}, CorpusError, "does not exist"),
         ({"roots": {"synthetic_flow": "/tmp"}}, CorpusError, "leave the folder out"),
         ({"selection": "best"}, InputError, "selection is 'best'; expected 'last'"),

@@ -148,7 +148,7 @@ class DFME(SheetCorpus):
         try:
             yield from super().read()
         except CorpusError as error:
-            if len(self.splits) == 1 or "no picture" not in str(error):
+            if "no picture" not in str(error) or len(self.splits) == 1:
                 raise
             raise CorpusError(f"{error}\nOr read one split: split={'|'.join(self.splits)}.") from error
 
