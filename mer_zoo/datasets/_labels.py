@@ -9,7 +9,7 @@ from mer_zoo.types import ActionUnit
 
 CODE = re.compile(r"(?:AU)?([LRATB]?)(\d{1,2})([A-E]?)(\?)?", re.IGNORECASE)
 PLUS = "+,、;&"
-DOUBT = re.compile(r"/|\bor\b|\bref\b", re.IGNORECASE)
+DOUBT = re.compile(r"/|\bor\b|\bref\b|\)\s*\?", re.IGNORECASE)
 NO_CODES = frozenset({"or", "ref", "and", "k"})  # 4DME writes (k) behind a unit
 NOTHING = frozenset({"", "?", "/", "-", "0", "none", "nan"})
 BASIC = frozenset({"happiness", "sadness", "surprise", "disgust", "fear", "anger", "contempt"})
@@ -33,14 +33,14 @@ def parse_aus(text: str) -> tuple[tuple[ActionUnit, ...], tuple[str, ...]]:
 
     Units are joined by ``+``, a comma of any script or a blank. A unit is a number with a side before it (one of
     ``LRATB``), an intensity behind it (``A`` to ``E``) and perhaps a question mark: ``R12+L4C?``. Units joined by
-    ``or`` or a slash, and those in ``ref(...)``, are uncertain, all of them. ``?`` alone says that nothing is known.
+    ``or`` or a slash, and those in ``ref(...)`` or ``(...)?``, are uncertain, all of them. ``?`` alone says that nothing is known.
 
     >>> [str(unit) for unit in parse_aus("(R6 or R12)+R15")[0]]
     ['R6?', 'R12?', 'R15']
     """
     units: list[ActionUnit] = []
     unread: list[str] = []
-    for term in _terms(unicodedata.normalize("NFKC", text)):  # Chinese commas and brackets become ours
+    for term in _terms(_tidied(text)):
         doubtful = bool(DOUBT.search(term))
         for word in re.split(rf"[\s()/{PLUS}]+", term):
             found = CODE.fullmatch(word)
@@ -50,6 +50,14 @@ def parse_aus(text: str) -> tuple[tuple[ActionUnit, ...], tuple[str, ...]]:
             elif word.lower() not in NOTHING | NO_CODES:
                 unread.append(word)
     return tuple(units), tuple(unread)
+
+
+def _tidied(text: str) -> str:
+    """Chinese commas and brackets as ours, ``AU 12`` and ``R 12`` in one word, ``12.0`` without its nought."""
+    text = unicodedata.normalize("NFKC", text)
+    text = re.sub(r"\b(AU|[LRATB])\s+(?=\d)", r"\1", text, flags=re.IGNORECASE)
+    text = re.sub(r"(?<=\d)\.0+(?!\d)", "", text)
+    return re.sub(r"(?<=\d)or(?=[a-z]?\d)", " or ", text, flags=re.IGNORECASE)
 
 
 def read_unit(code: str) -> ActionUnit:
