@@ -42,7 +42,7 @@ def test_labels_of_rendered_faces_are_advised_only_where_faces_are(copies: dict[
     with pytest.raises(CorpusError, match=r"a sheet of their own in CASME II; is it there\?$"):
         mer_zoo.create_dataset("casme2-objective", {"casme2": copies["casme2"]}, FLOW)
     faces = open_corpus("synthetic", subjects=2, clips_per_subject=2, size=32, frames=8, classes="au")
-    with pytest.raises(CorpusError, match='Rendered faces get other labels by .*"objective" or "au"'):
+    with pytest.raises(CorpusError, match=r'Rendered faces get other labels by .*"objective" or "au"'):
         mer_zoo.create_dataset("smic-3", {"synthetic": faces}, FLOW)
 
 

@@ -27,8 +27,6 @@ Image = npt.NDArray[np.uint8]
 # Flow images as they were published for MEGC 2019.
 FLOW_IMAGE = InputSpec("flow", ("u", "v", "strain"), size=28, high=255.0, scaling="channel_min_max", flow_method="tvl1")
 
-VERIFIED = ["corpus", "what", "expected", "found", "ok", "note"]
-
 CORPORA: Registry[type["Corpus"]] = Registry("corpus")
 
 

@@ -33,7 +33,8 @@ def parse_aus(text: str) -> tuple[tuple[ActionUnit, ...], tuple[str, ...]]:
 
     Units are joined by ``+``, a comma of any script or a blank. A unit is a number with a side before it (one of
     ``LRATB``), an intensity behind it (``A`` to ``E``) and perhaps a question mark: ``R12+L4C?``. Units joined by
-    ``or`` or a slash, and those in ``ref(...)`` or ``(...)?``, are uncertain, all of them. ``?`` alone says that nothing is known.
+    ``or`` or a slash, and those in ``ref(...)`` or ``(...)?``, are uncertain, all of them. ``?`` alone says that
+    nothing is known.
 
     >>> [str(unit) for unit in parse_aus("(R6 or R12)+R15")[0]]
     ['R6?', 'R12?', 'R15']
