@@ -47,6 +47,11 @@ class Made:
     frames: tuple[int, ...] | None = None
 
     @property
+    def aus_cell(self) -> int | str:
+        """The cell of action units as spreadsheets keep it: one unit alone is a number."""
+        return int(self.aus) if self.aus.isdigit() else self.aus
+
+    @property
     def numbers(self) -> Iterable[int]:
         """Numbers of the pictures on disk."""
         return range(self.onset, self.offset + 1) if self.frames is None else self.frames

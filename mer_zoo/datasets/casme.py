@@ -124,7 +124,7 @@ class CASME(SheetCorpus):
         rows: list[list[Any]] = [header]
         for number, made in enumerate(clips):
             first, second = _apexes(made, number)
-            aus = int(made.aus) if made.aus.isdigit() else made.aus
+            aus = made.aus_cell
             cells = [made.onset, first, second, made.offset, None, aus, made.written]
             rows.append([int(made.subject[3:]), made.clip, None, *cells])
         _specimen.write_pages(folder / "CASME-coding.xlsx", {"Sheet1": rows, "Sheet2": []})

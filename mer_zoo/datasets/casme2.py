@@ -164,7 +164,7 @@ class CASME2(SheetCorpus):
         rows: list[list[Any]] = [[*header, "Estimated Emotion"]]
         classes: list[list[Any]] = [["Subject", "Filename", "Objective Class"]]
         for made in clips:
-            aus = int(made.aus) if made.aus.isdigit() else made.aus
+            aus = made.aus_cell
             numbers = [made.onset, "/" if made.apex is None else made.apex, made.offset]
             rows.append([made.subject[3:], made.clip, None, *numbers, None, aus, made.written])
             if made.objective:

@@ -286,7 +286,7 @@ def _draw_part_c(folder: Path, clips: Sequence[Made]) -> None:
     """The sheet of part C, and for each person pictures whose numbers are not their positions."""
     rows: list[list[Any]] = [["sub", "count", "onset", "offset", "au", "emotion"]]
     for made in clips:
-        aus = int(made.aus) if made.aus.isdigit() else made.aus
+        aus = made.aus_cell
         rows.append([*map(int, made.clip.split("_")), made.onset, made.offset, aus, made.written])
     _specimen.write_pages(folder / "CAS(ME)3_part_C_ME.xlsx", {"mockCrimeME": rows})
     for subject in sorted({made.subject for made in clips}):

@@ -157,7 +157,7 @@ HEADER = [
 def _write_sheet(file: Path, clips: Sequence[Made]) -> None:
     rows: list[list[Any]] = [HEADER]
     for made in clips:
-        aus = int(made.aus) if made.aus.isdigit() else made.aus
+        aus = made.aus_cell
         apex = "/" if made.apex is None else made.apex
         rows.append([int(made.subject[1:]), made.clip, made.onset, apex, made.offset, aus, made.written, None])
     _specimen.write_pages(file, {"Sheet1": rows, "Sheet2": [], "Sheet3": []})

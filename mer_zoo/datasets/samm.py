@@ -199,7 +199,7 @@ def _table(clips: Sequence[Made], start: int) -> list[list[Any]]:
     for number, made in enumerate(clips, start):
         window = [made.onset, made.offset + 7 if made.apex is None else made.apex, made.offset]
         inducement = int(made.clip.split("_")[1])
-        aus = int(made.aus) if made.aus.isdigit() else made.aus
+        aus = made.aus_cell
         cells = [*window, f"=SUM(F{number}-D{number})+1", "Micro - 1/2", aus, made.written, made.objective]
         rows.append([made.subject, made.clip, inducement, *cells, None if number % 5 else "a note"])
     return rows
