@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _copies import KINDS, PICTURES, by_nobody, files_below, frames_of, keys, open_to_all, opened, sheets_of
+from _copies import KINDS, PICTURES, by_nobody, files_below, frames_of, keys, old, open_to_all, opened, sheets_of
 from PIL import Image
 
 from mer_zoo.cli import main
@@ -113,6 +113,7 @@ print(table[~table.ok & table.what.str.contains("folders|pictures")][["what", "f
 print(attempt(lambda: open_corpus("samm", root / "SAMM" / "007").samples))
 print(attempt(lambda: open_corpus("samm", root / "SAMM" / "007" / "007_6_1").samples))
 print(attempt(lambda: open_corpus("samm", root, sheet=root / "closed.xlsx").samples))
+print(Tree(root, index=True).folders == Tree(root).folders)
 """
 
 
@@ -126,7 +127,9 @@ def test_what_may_not_be_opened_is_said() -> None:
         closed[0].parent.joinpath("006_1_2", "006_00301.jpg").chmod(0)
         for path in closed:
             path.chmod(0)
+        old(root)  # so that an index would be kept if there were a place for it
         said = by_nobody(root, REFUSED)
+        assert [path.name for path in folder.iterdir()] == ["copy"]
         for path in closed[:2]:
             path.chmod(0o755)
     assert re.search(r"^CorpusError samm: 1 of 11 clips .*006: 006_1_1\. 2 folders cannot be opened\. Unpack", said[0])
@@ -137,6 +140,7 @@ def test_what_may_not_be_opened_is_said() -> None:
     assert re.search(r"^CorpusError .*SAMM/007 cannot be opened; see to its permissions", said[4])
     assert re.search(r"^CorpusError .*007_6_1.*(cannot be opened|does not exist)", said[5])
     assert re.search(r"^CorpusError .*closed\.xlsx cannot be read", said[6])
+    assert said[7] == "True"
 
 
 # Names in other encodings
@@ -300,7 +304,9 @@ def _crc(file: Path) -> None:
 def _bomb(file: Path) -> None:
     """A header that promises 10 ** 10 pixels."""
     head = b"IHDR" + (100_000).to_bytes(4) * 2 + bytes([8, 0, 0, 0, 0])
-    file.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + head + zlib.crc32(head).to_bytes(4))
+    file.write_bytes(
+        b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + head + zlib.crc32(head).to_bytes(4) + b"\0\0\0\x10IDAT" + bytes(20)
+    )
 
 
 BROKEN: dict[str, Callable[[Path], None]] = {

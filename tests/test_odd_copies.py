@@ -195,3 +195,22 @@ def test_the_middle_of_what_is_there_stands_in_for_an_apex(tmp_path: Path) -> No
     sample = corpus.samples[0]
     assert corpus.frame_numbers(sample) == list(frames)
     assert np.array(frames)[corpus.apex_index(sample)] == frames[len(frames) // 2]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_tables_of_text_may_be_parted_by_semicolons_or_tabs(delimiter: str, tmp_path: Path) -> None:
+    root = _write(tmp_path / "c")
+    expected = open_corpus("casme2", root).samples
+    rows = openpyxl.load_workbook(root / SHEET).worksheets[0].iter_rows(values_only=True)
+    text = "\n".join(delimiter.join("" if cell is None else str(cell) for cell in row) for row in rows)
+    (root / SHEET).unlink()
+    (root / "CASME2-coding-20140508.csv").write_text(text, encoding="utf-8")
+    assert open_corpus("casme2", root).samples == expected
+
+
+def test_the_folder_above_the_shell_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = _write(tmp_path / "c")
+    expected = open_corpus("casme2", root).samples
+    monkeypatch.chdir(root / "Cropped")
+    assert open_corpus("casme2", "..", index=True).samples == expected
+    assert not [path for path in root.rglob("*.mer-zoo.json")]

@@ -273,8 +273,17 @@ def _read_csv(file: Path) -> Pages:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("gb18030")  # as spreadsheet programs save in China
-    rows = (tuple(cell or None for cell in row) for row in csv.reader(io.StringIO(text, newline="")))
+    rows = (
+        tuple(cell or None for cell in row)
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    )
     return {"csv": _up_to_the_blanks(rows)}
+
+
+def _delimiter(text: str) -> str:
+    """What parts the cells: a comma, or a semicolon or tab, as spreadsheet programs write elsewhere."""
+    head = "\n".join(text.splitlines()[:HEADER_WITHIN])
+    return max(",;\t", key=head.count)
 
 
 def _up_to_the_blanks(rows: Iterable[tuple[Cell, ...]]) -> list[tuple[Cell, ...]]:

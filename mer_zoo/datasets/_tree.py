@@ -92,7 +92,7 @@ class Tree:
 
     def __init__(self, root: Path, index: bool = False) -> None:
         self.root = root
-        self.name = root.absolute().name  # a folder's own name counts where it is opened as "."
+        self.name = _plain_path(root).name  # a folder's own name counts where it is opened as "."
         self.refused: list[str] = []
         self._index = index
 
@@ -169,7 +169,7 @@ class Tree:
 
     @property
     def _index_file(self) -> Path:
-        return self.root.absolute().parent / f".{self.name}.mer-zoo.json"
+        return _plain_path(self.root).parent / f".{self.name}.mer-zoo.json"
 
     def _load_index(self) -> dict[str, list[object]]:
         """What was kept; nothing if it is not there or is not ours."""
@@ -189,6 +189,11 @@ class Tree:
             temporary.replace(self._index_file)
         except OSError:  # beside the root nothing may be written; then it is listed every time
             temporary.unlink(missing_ok=True)
+
+
+def _plain_path(path: Path) -> Path:
+    """A path from the top without ``.`` and ``..``; links stay."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  # Path.absolute keeps ``..``, Path.resolve follows links
 
 
 def _list(folder: Path) -> Listing:
