@@ -213,4 +213,4 @@ def test_the_folder_above_the_shell_will_do(tmp_path: Path, monkeypatch: pytest.
     expected = open_corpus("casme2", root).samples
     monkeypatch.chdir(root / "Cropped")
     assert open_corpus("casme2", "..", index=True).samples == expected
-    assert not [path for path in root.rglob("*.mer-zoo.json")]
+    assert not list(root.rglob("*.mer-zoo.json"))
