@@ -39,8 +39,10 @@ def _edit(root: Path, cell: str, value: Any) -> None:
 def test_a_row_whose_name_cannot_be_read_is_an_error(cell: str, value: str, said: str, tmp_path: Path) -> None:
     root = _write(tmp_path / "c")
     _edit(root, cell, value)
+    whole = len(open_corpus("casme2", _write(tmp_path / "whole")).samples)
     with pytest.raises(CorpusError, match=f"1 rows cannot be read.*row {cell[1]}: '{said}' names no clip of casme2"):
         _ = open_corpus("casme2", root).samples
+    assert len(open_corpus("casme2", root, missing="skip").samples) == whole - 1
 
 
 def test_rows_of_text_below_the_table_are_let_go(tmp_path: Path) -> None:

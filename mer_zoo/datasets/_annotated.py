@@ -1,5 +1,6 @@
 """Corpora whose clips are annotated in a sheet beside the folders of pictures."""
 
+import logging
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,8 @@ from mer_zoo.types import ActionUnit, Sample
 
 if TYPE_CHECKING:
     from mer_zoo.datasets._verify import Check
+
+logger = logging.getLogger("mer_zoo")
 
 CLASSES = ("I", "II", "III", "IV", "V", "VI", "VII")  # objective ones
 SAID = 10  # complaints about rows that an error repeats; a whole column may be wrong
@@ -116,7 +119,7 @@ class SheetCorpus(PictureCorpus):
         """One sample for each row that names a clip.
 
         Raises:
-            CorpusError: If there is no sheet, or if rows cannot be read; it names them all.
+            CorpusError: If there is no sheet, or if rows cannot be read; it names the first ten and counts all.
         """
         try:
             rows = self.rows
@@ -142,12 +145,15 @@ class SheetCorpus(PictureCorpus):
         """Let rows of text go, such as sums and remarks below the table.
 
         Raises:
-            RowError: If the row has a name and an onset or offset: then the name cannot be read.
+            RowError: If the row has a name and an onset or offset: then the name cannot be read. With
+                ``missing="skip"`` it goes with a warning.
         """
         named = " ".join(text for name in self.naming if (text := row.text(name)))
         numbered = any(re.fullmatch(r"\d+(\.0*)?", row.text(end)) for end in ("onset", "offset"))
-        if named and numbered:
-            raise RowError(f"{row.where}: {named!r} names no clip of {self.name}.")
+        if named and numbered and self.missing == "skip":
+            logger.warning("%s: %s, %r, names no clip; left out.", self.name, row.where, named)
+        elif named and numbered:
+            raise RowError(f"{row.where}: {named!r} names no clip of {self.name}; mend it, or pass missing='skip'.")
 
     @staticmethod
     def _as_written(row: Row, samples: Iterable[Sample]) -> Iterator[Sample]:
