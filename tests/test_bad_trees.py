@@ -10,7 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _copies import KINDS, PICTURES, by_nobody, files_below, frames_of, keys, old, open_to_all, opened, sheets_of
+from _copies import (
+    KINDS,
+    PICTURES,
+    by_nobody,
+    files_below,
+    frames_of,
+    keys,
+    old,
+    open_to_all,
+    opened,
+    sheets_of,
+    write_copy,
+)
 from PIL import Image
 
 from mer_zoo.cli import main
@@ -24,7 +36,7 @@ every = pytest.mark.parametrize("name", KINDS)
 
 @pytest.fixture
 def copy(name: str, tmp_path: Path) -> Path:
-    KINDS[name].write_specimen(tmp_path / "copy")
+    write_copy(name, tmp_path / "copy")
     return tmp_path / "copy"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _copies import KINDS, PICTURES, files_below, frames_of, old, opened
+from _copies import KINDS, PICTURES, files_below, frames_of, old, opened, write_copy
 
 import mer_zoo.datasets
 from mer_zoo.datasets._tree import INDEX_VERSION, Tree
@@ -20,7 +20,7 @@ every = pytest.mark.parametrize("name", KINDS)
 @pytest.fixture
 def copy(name: str, tmp_path: Path) -> Path:
     """A made-up copy, none of whose folders changed of late."""
-    KINDS[name].write_specimen(tmp_path / "copy")
+    write_copy(name, tmp_path / "copy")
     old(tmp_path / "copy")
     return tmp_path / "copy"
 

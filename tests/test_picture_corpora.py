@@ -22,6 +22,7 @@ from _copies import (
     opened,
     sheets_of,
     values_of_options,
+    write_copy,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,7 +60,7 @@ def root(name: str, specimens: dict[str, Path]) -> Path:
 @pytest.fixture
 def copy(name: str, tmp_path: Path) -> Path:
     """A made-up copy that may be changed."""
-    KINDS[name].write_specimen(tmp_path / "copy")
+    write_copy(name, tmp_path / "copy")
     return tmp_path / "copy"
 
 

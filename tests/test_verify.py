@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from _copies import KINDS, PICTURES, files_below, opened
+from _copies import KINDS, PICTURES, files_below, opened, write_copy
 
 from mer_zoo.cli import main
 from mer_zoo.datasets import casme2
@@ -34,7 +34,7 @@ def wrong(corpus: Any, **options: Any) -> set[str]:
 
 @pytest.fixture
 def copy(name: str, tmp_path: Path) -> Path:
-    KINDS[name].write_specimen(tmp_path / "copy")
+    write_copy(name, tmp_path / "copy")
     return tmp_path / "copy"
 
 
