@@ -78,7 +78,7 @@ def _add_verify(commands: Commands) -> None:
         default=[],
         metavar="NAME=VALUE",
         dest="options",
-        help="an option of the corpus, such as form=raw",
+        help="an option of the corpus, such as form=raw or positions=no",
     )
 
 
@@ -151,6 +151,8 @@ def _specimen(words: Words) -> None:
     print(f"Wrote {files} files, made up, to {folder}: {corpus.title}")
     if corpus.needs_root or corpus.folder_form is not None:
         where = json.dumps(str(folder), ensure_ascii=False)
+        if corpus.owner:
+            print("`mer-zoo verify` will call their counts wrong: a specimen is small.")
         print(f'Open them: mer_zoo.open_corpus("{corpus.name}", {where})')
     else:
         print(f'They are to look at; nothing reads them back. The corpus: mer_zoo.open_corpus("{corpus.name}")')
@@ -158,16 +160,19 @@ def _specimen(words: Words) -> None:
 
 def _verify(words: Words) -> int:
     """1 where something is wrong."""
-    corpus = mer_zoo.open_corpus(words.corpus, words.folder, **dict(map(_option, words.options)))
+    options = dict(map(_option, words.options))
+    if taken := sorted({"name", "root"} & set(options)):
+        raise InputError(f"--set {taken[0]}: that is CORPUS or FOLDER itself, and no option.")
+    corpus = mer_zoo.open_corpus(words.corpus, words.folder, **options)
     return int(not corpus.verify(words.pictures)["ok"].all())
 
 
 def _option(text: str) -> tuple[str, object]:
-    """``form=raw`` as a name and a value; ``yes`` and ``no`` are true and false."""
+    """``form=raw`` as a name and a value; ``yes``, ``true``, ``no`` and ``false`` are what they say."""
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
         raise InputError(f"--set {text!r} is no option; expected NAME=VALUE, such as form=raw.")
-    return name, {"yes": True, "no": False}.get(value, value)
+    return name, {"yes": True, "true": True, "no": False, "false": False}.get(value.lower(), value)
 
 
 def _make_empty(folder: Path) -> None:

@@ -100,7 +100,7 @@ def open_corpora(protocol: Protocol, roots: Roots | None) -> dict[str, Corpus]:
     if not isinstance(roots, Mapping) or not roots:
         raise InputError(
             f"roots is {roots!r}; {protocol.name} is of {', '.join(protocol.counts)} and needs a mapping from corpora "
-            f"to folders, such as {{'megc2019_flow': FOLDER}}. Corpora: {', '.join(list_corpora())}."
+            f"to folders, such as {{'{next(iter(protocol.counts))}': FOLDER}}. Corpora: {', '.join(list_corpora())}."
         )
     return {name: _open_one(name, root, protocol) for name, root in roots.items()}
 

@@ -180,6 +180,16 @@ def _apex_moves(sample: Sample) -> bool:
     return sample.onset is None or (sample.apex is not None and sample.apex != sample.onset)
 
 
+def _by_fast_camera(sample: Sample) -> bool:
+    """Whether a clip of SMIC is of camera HS; flow images do not say so, and are."""
+    return sample.fps in (None, 100)
+
+
+def _of_part_a(sample: Sample) -> bool:
+    """Whether a clip is of part A of CAS(ME)^3, where its name begins with a letter."""
+    return not sample.clip[0].isdecimal()
+
+
 # MEGC 2019 takes of CASME II the four emotions that its authors first used, and clips whose apex is coded and not the
 # onset itself. That leaves 145 of 147: sub04/EP12_01f has no apex, and that of sub05/EP09_05f is its onset.
 CASME2_IN_MEGC: Any = {
@@ -199,7 +209,8 @@ MEGC2019 = register_protocol(
             "samm": Counts(28, 133, TWENTY_EIGHT),
         },
         source="See et al., MEGC 2019, composite database evaluation: 442 clips, 68 persons, leave-one-subject-out",
-        **CASME2_IN_MEGC,
+        left_out=CASME2_IN_MEGC["left_out"],
+        rules={**CASME2_IN_MEGC["rules"], "smic": _by_fast_camera},
     )
 )
 register_protocol(
@@ -210,7 +221,7 @@ register_protocol(
         fold_maker=leave_one_corpus_out,
     )
 )
-register_protocol(_of("smic", SIXTEEN, 16, "Li et al., FG 2013: SMIC, camera HS"))
+register_protocol(_of("smic", SIXTEEN, 16, "Li et al., FG 2013: SMIC, camera HS", rules={"smic": _by_fast_camera}))
 register_protocol(_of("casme2", TWENTY_FOUR, 24, f"{CASME2}, as in MEGC 2019", emotions=POLARITY, **CASME2_IN_MEGC))
 FIVE = {"happiness": 32, "surprise": 25, "disgust": 63, "repression": 27, "others": 99}
 register_protocol(_of("casme2", FIVE, 26, f"{CASME2}; 247 clips where the sheet has sub24/EP02_07"))
@@ -253,9 +264,10 @@ CASME3_SEVEN = {
     "others": 161,
 }
 FOUR = {**POLARITY, "others": "others"}
-register_protocol(_of("casme3", _three(457, 55, 187), None, CASME3, emotions=POLARITY))
-register_protocol(_of("casme3", {**_three(457, 55, 187), "others": 161}, 94, CASME3, emotions=FOUR))
-register_protocol(_of("casme3", CASME3_SEVEN, 94, CASME3))
+PART_A = {"casme3": _of_part_a}
+register_protocol(_of("casme3", _three(457, 55, 187), None, CASME3, emotions=POLARITY, rules=PART_A))
+register_protocol(_of("casme3", {**_three(457, 55, 187), "others": 161}, 94, CASME3, emotions=FOUR, rules=PART_A))
+register_protocol(_of("casme3", CASME3_SEVEN, 94, CASME3, rules=PART_A))
 MMEW_FOUR = {"happiness": 36, "surprise": 89, "disgust": 72, "others": 66}
 MMEW_SIX = {"happiness": 36, "surprise": 89, "anger": 8, "disgust": 72, "fear": 16, "sadness": 13}
 register_protocol(_of("mmew", _three(109, 36, 89), None, MMEW, emotions=POLARITY))
@@ -296,6 +308,7 @@ register_protocol(
             "samm": _cd6me(159, 29, 6, 18, 23, 10, 3, 46, 5, 6, 28, 13, 4, 6),
         },
         source="Varanka et al., arXiv 2211.11425: CD6ME, twelve action units, 2,031 clips, leave-one-corpus-out",
+        rules=PART_A,
         fold_maker=leave_one_corpus_out,
     )
 )

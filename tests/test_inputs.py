@@ -92,3 +92,17 @@ def test_targets_of_units_are_rows_of_a_batch(copies: dict[str, Path]) -> None:
     assert x.shape == (4, *FLOW.shape)
     torch.testing.assert_close(y, torch.tensor(data.targets[:4], dtype=torch.float32))
     assert positions.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("camera", ["VIS", "NIR"])
+def test_protocols_of_smic_are_of_its_fast_camera(camera: str, copies: dict[str, Path]) -> None:
+    slow = open_corpus("smic", copies["smic"], camera=camera)
+    with pytest.raises(CorpusError, match="No clip found in smic that takes part in smic-3"):
+        mer_zoo.create_dataset("smic-3", {"smic": slow}, FLOW)
+
+
+def test_protocols_of_casme3_are_of_its_part_a(tmp_path: Path) -> None:
+    CORPORA.get("casme3").write_specimen(tmp_path / "c")
+    protocol = mer_zoo.get_protocol("casme3-4")
+    assert protocol.select(open_corpus("casme3", tmp_path / "c").samples)
+    assert not protocol.select(open_corpus("casme3", tmp_path / "c", part="C").samples)

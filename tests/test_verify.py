@@ -324,3 +324,27 @@ def test_an_option_that_there_is_not_is_one_line(option: str, small: Path, capsy
     printed = capsys.readouterr()
     assert printed.out == ""
     assert re.fullmatch(r"mer-zoo: .*(expected|takes no option).*\n", printed.err)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["root=x"], "--set root: that is CORPUS or FOLDER itself"),
+        (["name=x"], "--set name: that is CORPUS or FOLDER itself"),
+        (["index=maybe"], "index is 'maybe'; expected one of True, False"),
+        (["form"], "expected NAME=VALUE"),
+        (["colour=red"], "takes no option colour"),
+    ],
+)
+def test_options_that_are_none(options: list[str], words: str, tmp_path: Path, capsys: Output) -> None:
+    CORPORA.get("casme3").write_specimen(tmp_path / "copy")
+    chosen = [word for option in options for word in ("--set", option)]
+    assert main(["verify", "casme3", str(tmp_path / "copy"), *chosen]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_yes_and_no_are_options(tmp_path: Path, capsys: Output) -> None:
+    CORPORA.get("casme3").write_specimen(tmp_path / "copy")
+    for value in ("yes", "True", "no", "false"):
+        assert main(["verify", "casme3", str(tmp_path / "copy"), "--set", "part=C", "--set", f"positions={value}"]) == 1
+        assert "WRONG" in capsys.readouterr().out

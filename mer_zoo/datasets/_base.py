@@ -107,7 +107,9 @@ class Corpus(ABC):
         twice = [key for key, times in Counter(s.key for s in samples).items() if times > 1]
         if twice:
             where = shown(self.root)
-            raise CorpusError(f"{self.name}: {len(twice)} clips come more than once in {where}: {twice[:3]}.")
+            raise CorpusError(
+                f"{self.name}: {len(twice)} clips come more than once in {where}: {twice[:3]}; leave one of each."
+            )
         if not samples:
             raise CorpusError(f"{self.name}: no clip found in {shown(self.root)}.\n{self.how_to_obtain}")
         return samples
@@ -160,6 +162,8 @@ class Corpus(ABC):
             CorpusError: If frames have no numbers.
         """
         numbers, apex = self.frame_numbers(sample), sample.apex
+        if not numbers:
+            raise CorpusError(f"{sample.key}: no frame is there.")
         if apex is None or not (sample.onset or 0) < apex <= (sample.offset or 0):
             return len(numbers) // 2
         return min(range(len(numbers)), key=lambda i: abs(numbers[i] - apex)) or len(numbers) // 2

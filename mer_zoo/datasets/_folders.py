@@ -90,7 +90,11 @@ class PictureCorpus(Corpus):
 
     def __init__(self, root: Path, form: str | None = None, missing: str = "error", index: bool = False) -> None:
         super().__init__(root)
-        for name, value, allowed in (("form", form, (None, *self.layouts)), ("missing", missing, MISSING)):
+        for name, value, allowed in (
+            ("form", form, (None, *self.layouts)),
+            ("missing", missing, MISSING),
+            ("index", index, (True, False)),
+        ):
             if value not in allowed:
                 expected = ", ".join(repr(each) for each in allowed if each is not None)
                 raise InputError(f"{self.name}: {name} is {value!r}; expected one of {expected}.")
@@ -124,9 +128,15 @@ class PictureCorpus(Corpus):
             raise CorpusError(f"{self.name}: {self.nothing_found()}\n{self.how_to_obtain}")
         if absent and self.missing == "error":
             refused = f" {len(self.tree.refused)} folders cannot be opened." if self.tree.refused else ""
+            others = [sample for sample in absent if self.place_of(sample) in self.folders]
+            if others:
+                refused += (
+                    f" Of {by_subject(others)} there are pictures, but none from onset to offset: see to the sheet."
+                )
             raise CorpusError(
                 f"{self.name}: {len(absent)} of {len(samples)} clips have no pictures in {shown(self.root)} "
-                f"({self.form}): {by_subject(absent)}.{refused} Unpack the whole archive, or pass missing='skip'."
+                f"({self.form}): {by_subject(absent)}.{refused} Unpack the whole archive, or pass missing='skip' "
+                "to open_corpus."
             )
         cut = [sample for sample in samples if "frames_truncated" in sample.flags]
         if cut and not self.lossy:
