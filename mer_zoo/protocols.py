@@ -164,7 +164,7 @@ MMEW = "Ben et al., IEEE TPAMI 44(9), 2022: MMEW"
 
 
 def _of(corpus: str, classes: dict[str, int], persons: int | None, source: str, **options: Any) -> Protocol:
-    """A protocol of one corpus; the name says how many classes."""
+    """A protocol of one corpus; the name says how many classes, or of which ``kind`` they are."""
     labels = options.pop("emotions", {name: name for name in classes})
     kind = options.pop("kind", len(classes))
     counts = {corpus: Counts(persons, sum(classes.values()), classes)}
@@ -196,7 +196,7 @@ CASME2_IN_MEGC: Any = {
     "left_out": {"casme2": frozenset({"fear", "sadness"})},
     "rules": {"casme2": _apex_moves},
 }
-SIXTEEN, TWENTY_FOUR, TWENTY_EIGHT = _three(70, 51, 43), _three(88, 32, 25), _three(92, 26, 15)
+SMIC_THREE, CASME2_THREE, SAMM_THREE = _three(70, 51, 43), _three(88, 32, 25), _three(92, 26, 15)
 
 MEGC2019 = register_protocol(
     Protocol(
@@ -204,9 +204,9 @@ MEGC2019 = register_protocol(
         classes=THREE,
         emotions=POLARITY,
         counts={
-            "smic": Counts(16, 164, SIXTEEN),
-            "casme2": Counts(24, 145, TWENTY_FOUR),
-            "samm": Counts(28, 133, TWENTY_EIGHT),
+            "smic": Counts(16, 164, SMIC_THREE),
+            "casme2": Counts(24, 145, CASME2_THREE),
+            "samm": Counts(28, 133, SAMM_THREE),
         },
         source="See et al., MEGC 2019, composite database evaluation: 442 clips, 68 persons, leave-one-subject-out",
         left_out=CASME2_IN_MEGC["left_out"],
@@ -221,20 +221,20 @@ register_protocol(
         fold_maker=leave_one_corpus_out,
     )
 )
-register_protocol(_of("smic", SIXTEEN, 16, "Li et al., FG 2013: SMIC, camera HS", rules={"smic": _by_fast_camera}))
-register_protocol(_of("casme2", TWENTY_FOUR, 24, f"{CASME2}, as in MEGC 2019", emotions=POLARITY, **CASME2_IN_MEGC))
+register_protocol(_of("smic", SMIC_THREE, 16, "Li et al., FG 2013: SMIC, camera HS", rules={"smic": _by_fast_camera}))
+register_protocol(_of("casme2", CASME2_THREE, 24, f"{CASME2}, as in MEGC 2019", emotions=POLARITY, **CASME2_IN_MEGC))
 FIVE = {"happiness": 32, "surprise": 25, "disgust": 63, "repression": 27, "others": 99}
 register_protocol(_of("casme2", FIVE, 26, f"{CASME2}; 247 clips where the sheet has sub24/EP02_07"))
 register_protocol(_of("casme2", {**FIVE, "sadness": 7, "fear": 2}, 26, CASME2))
-register_protocol(_of("samm", TWENTY_EIGHT, 28, f"{SAMM}, as in MEGC 2019", emotions=POLARITY))
+register_protocol(_of("samm", SAMM_THREE, 28, f"{SAMM}, as in MEGC 2019", emotions=POLARITY))
 register_protocol(_of("samm", {"anger": 57, "contempt": 12, "happiness": 26, "surprise": 15, "others": 26}, 27, SAMM))
 BASIC = {"happiness": 26, "surprise": 15, "anger": 57, "disgust": 9, "fear": 8, "sadness": 6, "contempt": 12}
 register_protocol(_of("samm", BASIC, 28, f"{SAMM}, without others"))
 
 CASME2_OBJECTIVE = dict(zip(FIVE_OBJECTIVE, (25, 15, 99, 26, 20), strict=True))
 SAMM_OBJECTIVE = dict(zip(FIVE_OBJECTIVE, (24, 13, 20, 8, 3), strict=True))
-for corpus, classes, persons in (("casme2", CASME2_OBJECTIVE, 26), ("samm", SAMM_OBJECTIVE, 21)):
-    register_protocol(_of(corpus, classes, persons, OBJECTIVE, kind="objective", objective=True))
+register_protocol(_of("casme2", CASME2_OBJECTIVE, 26, OBJECTIVE, kind="objective", objective=True))
+register_protocol(_of("samm", SAMM_OBJECTIVE, 21, OBJECTIVE, kind="objective", objective=True))
 MEGC2018 = register_protocol(
     Protocol(
         name="megc2018",
