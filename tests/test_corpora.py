@@ -75,8 +75,9 @@ def test_unknown_options_are_refused(flow_release: Path) -> None:
 
 
 def test_unknown_and_taken_names() -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean synthetic_flow"):
-        open_corpus("syntheticflow")
+    for name, meant in (("syntheticflow", "synthetic_flow"), ("CASME2", "casme2"), ("SAMM", "samm")):
+        with pytest.raises(UnknownNameError, match=f"Did you mean {meant}"):
+            open_corpus(name)
     with pytest.raises(ValueError, match="exists already"):
         register_corpus(SyntheticFlow)
 
