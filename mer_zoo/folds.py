@@ -20,14 +20,7 @@ def leave_one_subject_out(samples: Sequence[Sample]) -> list[Fold]:
     persons = sorted({s.person for s in samples})
     if len(persons) < 2:
         raise InputError(f"Leave-one-subject-out needs two persons or more; found {persons or 'none'}.")
-    return [
-        Fold(
-            name=person,
-            train=tuple(s for s in samples if s.person != person),
-            test=tuple(s for s in samples if s.person == person),
-        )
-        for person in persons
-    ]
+    return _leave_each_out(samples, lambda sample: sample.person)
 
 
 def leave_one_corpus_out(samples: Sequence[Sample]) -> list[Fold]:
@@ -39,13 +32,18 @@ def leave_one_corpus_out(samples: Sequence[Sample]) -> list[Fold]:
     corpora = sorted({s.corpus for s in samples})
     if len(corpora) < 2:
         raise InputError(f"Leaving one corpus out needs two corpora or more; found {corpora or 'none'}.")
+    return _leave_each_out(samples, lambda sample: sample.corpus)
+
+
+def _leave_each_out(samples: Sequence[Sample], unit: Callable[[Sample], str]) -> list[Fold]:
+    """One fold for each unit, in order of their names, whose clips are the test part."""
     return [
         Fold(
-            name=corpus,
-            train=tuple(s for s in samples if s.corpus != corpus),
-            test=tuple(s for s in samples if s.corpus == corpus),
+            name=name,
+            train=tuple(s for s in samples if unit(s) != name),
+            test=tuple(s for s in samples if unit(s) == name),
         )
-        for corpus in corpora
+        for name in sorted({unit(s) for s in samples})
     ]
 
 

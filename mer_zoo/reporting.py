@@ -121,10 +121,15 @@ class Report:
 
     def save(self, folder: str | Path) -> None:
         """Write ``report.md`` and ``report.json``."""
-        folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "report.json", json.dumps(self.to_dict(), indent=2) + "\n")
-        write_text(folder / "report.md", self.to_markdown())
+        write_report(folder, self.to_dict(), self.to_markdown())
+
+
+def write_report(folder: str | Path, facts: Mapping[str, Any], text: str) -> None:
+    """Write ``report.json`` and ``report.md``."""
+    folder = Path(folder).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "report.json", json.dumps(facts, indent=2) + "\n")
+    write_text(folder / "report.md", text)
 
 
 def report(predictions: pd.DataFrame, protocol: str | Protocol, out: str | Path | None = None) -> Report:

@@ -1,6 +1,5 @@
 """Predictions of action units -> scores. A clip shows any number of units, so each unit is a question of its own."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import pandas as pd
 
 from mer_zoo.errors import InputError
 from mer_zoo.protocols import Protocol, get_protocol
-from mer_zoo.reporting import check_table, how, markdown_table
+from mer_zoo.reporting import check_table, how, markdown_table, write_report
 from mer_zoo.runs import PREDICTIONS, write_text
 from mer_zoo.types import Counts
 
@@ -102,10 +101,7 @@ class UnitReport:
 
     def save(self, folder: str | Path) -> None:
         """Write ``report.md`` and ``report.json``."""
-        folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "report.json", json.dumps(self.to_dict(), indent=2) + "\n")
-        write_text(folder / "report.md", self.to_markdown())
+        write_report(folder, self.to_dict(), self.to_markdown())
 
 
 def report_units(predictions: pd.DataFrame, protocol: str | Protocol, out: str | Path | None = None) -> UnitReport:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mer_zoo.datasets import _specimen
-from mer_zoo.datasets._annotated import SheetCorpus
+from mer_zoo.datasets._annotated import CLASSES, SheetCorpus
 from mer_zoo.datasets._base import register_corpus
 from mer_zoo.datasets._folders import Folder, Known, Place
 from mer_zoo.datasets._specimen import Made
@@ -24,7 +24,7 @@ from mer_zoo.types import Counts, Sample
 
 PARTS = ("A", "C")
 LONG = 100  # frames; 27 windows of part A are as long, though a micro-expression at 30 a second has about 15
-ROMAN = dict(zip("1234567", ("I", "II", "III", "IV", "V", "VI", "VII"), strict=True))
+ROMAN = dict(zip("1234567", CLASSES, strict=True))
 PART_C: dict[str, Any] = {  # what the class says of part A, for part C
     "sheet": Sheet(
         files=("cas*part_c_me*",),
