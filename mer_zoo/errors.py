@@ -29,6 +29,10 @@ class InputError(MerZooError, ValueError):
     """A tensor, a setting or a table is not what the function takes."""
 
 
+class LeakError(MerZooError, ValueError):
+    """Something of the test part would be learnt from, so that the score would mean nothing."""
+
+
 class CorpusError(MerZooError, ValueError):
     """A folder or file does not hold the corpus that it should."""
 

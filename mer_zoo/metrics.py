@@ -9,14 +9,18 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from mer_zoo.errors import InputError
+
 Matrix = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
+Interval = tuple[float, float]
 
 
 def confusion(target: npt.ArrayLike, pred: npt.ArrayLike, num_classes: int) -> Matrix:
     """Count clips by target and predicted class: two rows of N class indices -> (C, C).
 
     Raises:
-        ValueError: If the lengths differ or an index is not a whole number in 0..C-1.
+        InputError: If the lengths differ or an index is not a whole number in 0..C-1.
 
     >>> confusion([0, 0, 1], [0, 1, 1], num_classes=2)
     array([[1, 1],
@@ -24,10 +28,10 @@ def confusion(target: npt.ArrayLike, pred: npt.ArrayLike, num_classes: int) -> M
     """
     pair = [np.asarray(target), np.asarray(pred)]
     if pair[0].shape != pair[1].shape or pair[0].ndim != 1:
-        raise ValueError(f"{pair[0].shape} targets and {pair[1].shape} predictions; expected two rows of one length.")
+        raise InputError(f"{pair[0].shape} targets and {pair[1].shape} predictions; expected two rows of one length.")
     for name, index in zip(("target", "prediction"), pair, strict=True):
         if index.size and not (np.isin(index, np.arange(num_classes)).all()):
-            raise ValueError(f"A {name} lies outside 0..{num_classes - 1}: {sorted(set(index.tolist()))}.")
+            raise InputError(f"A {name} lies outside 0..{num_classes - 1}: {sorted(set(index.tolist()))}.")
     flat = pair[0].astype(np.int64) * num_classes + pair[1].astype(np.int64)
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
 
@@ -35,32 +39,34 @@ def confusion(target: npt.ArrayLike, pred: npt.ArrayLike, num_classes: int) -> M
 def accuracy(matrix: Matrix) -> float:
     """Share of clips that were predicted right, from 0 to 1.
 
+    Raises:
+        InputError: If nothing was counted.
+
     >>> accuracy(np.array([[3, 1], [1, 5]]))
     0.8
     """
-    if not matrix.sum():
-        raise ValueError("The confusion matrix is empty; there is nothing to score.")
-    return float(matrix.trace() / matrix.sum())
+    _some_targets(matrix)
+    return float(_accuracies(matrix))
 
 
-def f1_per_class(matrix: Matrix) -> npt.NDArray[np.float64]:
+def f1_per_class(matrix: Matrix) -> Values:
     """F1 of each class, 2 TP / (2 TP + FP + FN): (C, C) -> (C,).
 
     Raises:
-        ValueError: If a class has no target; its F1 says nothing.
+        InputError: If a class has no target; its F1 says nothing.
     """
     _every_class_has_targets(matrix)
-    return np.asarray(2 * matrix.diagonal() / (matrix.sum(axis=0) + matrix.sum(axis=1)))
+    return _f1(matrix)
 
 
-def recall_per_class(matrix: Matrix) -> npt.NDArray[np.float64]:
+def recall_per_class(matrix: Matrix) -> Values:
     """Recall of each class, TP / (TP + FN): (C, C) -> (C,).
 
     Raises:
-        ValueError: If a class has no target.
+        InputError: If a class has no target.
     """
     _every_class_has_targets(matrix)
-    return np.asarray(matrix.diagonal() / matrix.sum(axis=1))
+    return _recalls(matrix)
 
 
 def uf1(matrix: Matrix) -> float:
@@ -70,7 +76,7 @@ def uf1(matrix: Matrix) -> float:
         matrix: (C, C) counts, rows the target class, pooled over all folds of a protocol.
 
     Raises:
-        ValueError: If a class has no target; its F1 says nothing, so the mean would be a guess.
+        InputError: If a class has no target; its F1 says nothing, so the mean would be a guess.
 
     Source:
         See et al., MEGC 2019. Equals scikit-learn's ``f1_score(average="macro", labels=range(C))``.
@@ -85,7 +91,7 @@ def uar(matrix: Matrix) -> float:
     """Unweighted average recall: the mean over classes of TP / (TP + FN), from 0 to 1.
 
     Raises:
-        ValueError: If a class has no target.
+        InputError: If a class has no target.
 
     Source:
         See et al., MEGC 2019. Equals scikit-learn's ``recall_score(average="macro")``.
@@ -100,25 +106,61 @@ def weighted_f1(matrix: Matrix) -> float:
     """Mean F1 of the classes, weighted by their clips, from 0 to 1.
 
     Raises:
-        ValueError: If a class has no target.
+        InputError: If a class has no target.
 
     Source:
         Equals scikit-learn's ``f1_score(average="weighted")``.
     """
-    return float(np.average(f1_per_class(matrix), weights=matrix.sum(axis=1)))
+    _every_class_has_targets(matrix)
+    return float(_weighted_f1s(matrix))
+
+
+def balanced_accuracy(matrix: Matrix) -> float:
+    """Mean recall over the classes that have targets, from 0 to 1; equals ``uar`` where all have.
+
+    Raises:
+        InputError: If nothing was counted.
+
+    Source:
+        Equals scikit-learn's ``balanced_accuracy_score``.
+
+    >>> balanced_accuracy(np.array([[3, 1, 0], [2, 2, 0], [0, 0, 0]]))
+    0.625
+    """
+    _some_targets(matrix)
+    there = matrix.sum(axis=1) > 0
+    return float((matrix.diagonal()[there] / matrix.sum(axis=1)[there]).mean())
+
+
+def bootstrap(matrices: Matrix, draws: int = 2000, seed: int = 0) -> Matrix:
+    """Pooled matrices of persons drawn anew with replacement: (P, C, C), one a person -> (draws, C, C).
+
+    Clips of one person are alike, so persons are drawn, not clips.
+
+    Raises:
+        InputError: If there is no person, or no stack of square matrices.
+
+    Source:
+        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 6; persons as clusters.
+    """
+    _stack_of_persons(matrices)
+    persons = len(matrices)
+    drawn = np.random.default_rng(seed).integers(persons, size=(draws, persons))
+    flat = drawn + persons * np.arange(draws)[:, None]
+    times = np.bincount(flat.ravel(), minlength=draws * persons).reshape(draws, persons)
+    return _pool(times, matrices)
 
 
 def bootstrap_interval(
-    matrices: npt.NDArray[np.int64],
+    matrices: Matrix,
     score: Callable[[Matrix], float] = uf1,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
-) -> tuple[float, float]:
+) -> Interval:
     """Percentile interval of a score when persons are drawn anew with replacement.
 
-    Clips of one person are alike, so persons are drawn, not clips. A draw in which some class has no target has no
-    score and is left out.
+    A draw in which some class has no target is left out, whatever the score.
 
     Args:
         matrices: (P, C, C), one confusion matrix a person.
@@ -128,28 +170,167 @@ def bootstrap_interval(
         seed: Of the generator.
 
     Returns:
-        The lower and the upper end; two NaN if less than half of the draws have a score.
+        The lower and the upper end; two NaN if more than half of the draws are left out.
+
+    Raises:
+        InputError: If there is no person, or no stack of square matrices.
 
     Source:
-        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3; persons as clusters.
+        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
     """
-    generator = np.random.default_rng(seed)
-    persons = len(matrices)
-    scores = []
-    for _ in range(draws):
-        pooled = matrices[generator.integers(persons, size=persons)].sum(axis=0)
-        if pooled.sum(axis=1).all():
-            scores.append(score(pooled))
-    if len(scores) < draws / 2:
+    pooled = _with_every_class(bootstrap(matrices, draws, seed))
+    return _between(np.array([score(matrix) for matrix in pooled]), level, draws)
+
+
+def intervals(matrices: Matrix, level: float = 0.95, draws: int = 2000, seed: int = 0) -> dict[str, Interval]:
+    """What ``bootstrap_interval`` gives for each score, of the same draws.
+
+    Keys are ``accuracy``, ``uf1``, ``uar``, ``weighted_f1`` and ``balanced_accuracy``, which is ``uar``, since every
+    draw that counts has every class.
+
+    Raises:
+        InputError: If there is no person, or no stack of square matrices.
+    """
+    pooled = _with_every_class(bootstrap(matrices, draws, seed))
+    recall = _recalls(pooled).mean(axis=-1)
+    scores = {
+        "accuracy": _accuracies(pooled),
+        "uf1": _f1(pooled).mean(axis=-1),
+        "uar": recall,
+        "weighted_f1": _weighted_f1s(pooled),
+        "balanced_accuracy": recall,
+    }
+    return {name: _between(values, level, draws) for name, values in scores.items()}
+
+
+def class_intervals(
+    matrices: Matrix, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> dict[str, list[Interval]]:
+    """The same for ``f1`` and ``recall`` of each class, in the order of the classes.
+
+    Raises:
+        InputError: If there is no person, or no stack of square matrices.
+    """
+    pooled = _with_every_class(bootstrap(matrices, draws, seed))
+    scores = {"f1": _f1(pooled), "recall": _recalls(pooled)}
+    return {name: [_between(of_class, level, draws) for of_class in values.T] for name, values in scores.items()}
+
+
+def permutation_test(
+    first: Matrix,
+    second: Matrix,
+    score: Callable[[Matrix], float] = uf1,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """Probability of a difference as large as that of two runs, or larger, if neither were better: from 0 to 1.
+
+    If neither is, it does not matter which of the two predicted a person's clips; so in each draw the predictions of
+    each person are swapped or not, by a coin. Two-sided: p = (1 + draws that differ as much) / (1 + draws).
+
+    Args:
+        first: (P, C, C), one confusion matrix a person.
+        second: The same persons in the same order, predicted by another run.
+        score: From a pooled matrix to a number.
+        draws: How many to make; p is never below 1 / (1 + draws).
+        seed: Of the generator.
+
+    Raises:
+        InputError: If the two are not of the same persons and clips.
+        ValueError: If the score cannot be given, since a class has no target.
+
+    Source:
+        Good, "Permutation, Parametric and Bootstrap Tests of Hypotheses", 3rd edition, 2005, matched pairs; the one in
+        numerator and denominator: Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9(1), 2010.
+    """
+    _stack_of_persons(first)
+    _same_persons(first, second)
+    swapped = np.random.default_rng(seed).integers(2, size=(draws, len(first)), dtype=np.uint8)
+    total = first.sum(axis=0) + second.sum(axis=0)
+    pooled = first.sum(axis=0) + _pool(swapped, second - first)
+    observed = abs(score(first.sum(axis=0)) - score(second.sum(axis=0)))
+    differences = np.array([abs(score(matrix) - score(total - matrix)) for matrix in pooled])
+    as_large = differences >= observed - 1e-12  # equal differences may differ in their last digit
+    return float((1 + as_large.sum()) / (1 + draws))
+
+
+def _accuracies(matrices: Matrix) -> Values:
+    """(..., C, C) -> (...)."""
+    return np.asarray(_right(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1)))
+
+
+def _f1(matrices: Matrix) -> Values:
+    """(..., C, C), every class with targets -> (..., C)."""
+    return np.asarray(2 * _right(matrices) / (matrices.sum(axis=-2) + matrices.sum(axis=-1)))
+
+
+def _recalls(matrices: Matrix) -> Values:
+    """(..., C, C), every class with targets -> (..., C)."""
+    return np.asarray(_right(matrices) / matrices.sum(axis=-1))
+
+
+def _weighted_f1s(matrices: Matrix) -> Values:
+    """(..., C, C), every class with targets -> (...)."""
+    return np.asarray(np.average(_f1(matrices), axis=-1, weights=matrices.sum(axis=-1)))
+
+
+def _right(matrices: Matrix) -> Matrix:
+    """Clips predicted right, by class: (..., C, C) -> (..., C)."""
+    right: Matrix = np.diagonal(matrices, axis1=-2, axis2=-1)
+    return right
+
+
+def _pool(times: npt.NDArray[np.integer], matrices: Matrix) -> Matrix:
+    """Sum matrices (P, C, C), each taken so many times (D, P) -> (D, C, C)."""
+    flat = matrices.reshape(len(matrices), -1)
+    sums = times.astype(np.float64) @ flat.astype(np.float64)  # counts are exact in doubles, whose product is fast
+    pooled: Matrix = sums.astype(np.int64).reshape(len(times), *matrices.shape[1:])
+    return pooled
+
+
+def _with_every_class(matrices: Matrix) -> Matrix:
+    """Those of a stack in which every class has targets."""
+    whole: Matrix = matrices[matrices.sum(axis=-1).all(axis=-1)]
+    return whole
+
+
+def _between(values: Values, level: float, draws: int) -> Interval:
+    """The middle share of the values; two NaN if there are fewer than half as many as draws."""
+    if len(values) < draws / 2:
         return float("nan"), float("nan")
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _stack_of_persons(matrices: Matrix) -> None:
+    if matrices.ndim != 3 or not len(matrices) or matrices.shape[1] != matrices.shape[2]:
+        raise InputError(f"The matrices are {matrices.shape}; expected (persons, C, C), one square matrix a person.")
+
+
+def _same_persons(first: Matrix, second: Matrix) -> None:
+    if first.shape != second.shape:
+        raise InputError(
+            f"Two runs of {first.shape} and {second.shape}; expected the same persons and classes in both."
+        )
+    clips = first.sum(axis=2), second.sum(axis=2)
+    other = np.flatnonzero((clips[0] != clips[1]).any(axis=1)).tolist()
+    if other:
+        raise InputError(
+            f"{len(other)} persons have other targets in the second run; number {other[0]} has "
+            f"{clips[0][other[0]].tolist()} and {clips[1][other[0]].tolist()} clips of the classes. "
+            "Compare runs of the same clips, persons in one order."
+        )
+
+
+def _some_targets(matrix: Matrix) -> None:
+    if not matrix.sum():
+        raise InputError("The confusion matrix is empty; there is nothing to score.")
 
 
 def _every_class_has_targets(matrix: Matrix) -> None:
     missing = np.flatnonzero(matrix.sum(axis=1) == 0).tolist()
     if missing:
-        raise ValueError(
+        raise InputError(
             f"No target is of class {', '.join(map(str, missing))} (counts {matrix.sum(axis=1).tolist()}), so a mean "
             "over classes would be a guess. Score clips of every class, or use a protocol with fewer classes."
         )
