@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from mer_zoo.errors import InputError
-from mer_zoo.folds import FoldMaker, leave_one_corpus_out, leave_one_subject_out, ten_folds_of_persons
+from mer_zoo.folds import FoldMaker, group_k_fold, leave_one_corpus_out, leave_one_subject_out
 from mer_zoo.registry import Registry
 from mer_zoo.types import MACRO, UNUSABLE, Counts, Fold, Sample, Target
 
@@ -89,6 +90,14 @@ class Protocol:
     def folds(self, samples: Sequence[Sample]) -> list[Fold]:
         """The splits of selected samples; ``evaluate`` makes sure that each person is on one side."""
         return self.fold_maker(samples)
+
+    @property
+    def folds_by(self) -> str:
+        """Name of the function that makes the folds, with its settings."""
+        if isinstance(self.fold_maker, partial):
+            settings = ", ".join(f"{name}={value!r}" for name, value in self.fold_maker.keywords.items())
+            return f"{self.fold_maker.func.__name__}({settings})"
+        return getattr(self.fold_maker, "__name__", type(self.fold_maker).__name__)
 
     def stood_in_by(self, corpora: Iterable[str]) -> bool:
         """Whether rendered faces are among these corpora and are none of the protocol's own."""
@@ -284,7 +293,7 @@ register_protocol(
         _of("dfme", {**dict.fromkeys(BASIC, 0)}, None, ""),
         counts={"dfme": Counts(None, 2629)},
         source="Zhao et al., IEEE TAFFC 15(3), 2024: DFME, the three public tables; ten folds of persons (folds: ours)",
-        fold_maker=ten_folds_of_persons,
+        fold_maker=partial(group_k_fold, k=10),
     )
 )
 

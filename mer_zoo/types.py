@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -297,6 +297,17 @@ def spec_of(model: object) -> InputSpec | None:
     return spec if isinstance(spec, InputSpec) else None
 
 
+def seen_by(model: object) -> list[str]:
+    """Corpora and persons whose clips the weights of a module have seen, as far as it knows."""
+    return list(getattr(model, "saved_facts", {}).get("trained_on", ()))
+
+
+def remember(model: Any, persons: Iterable[str]) -> None:
+    """Note in a module that its weights have seen these persons, beside what they had seen before."""
+    seen = sorted({*seen_by(model), *persons})
+    model.saved_facts = {**getattr(model, "saved_facts", {}), "trained_on": seen}
+
+
 def _positive_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
@@ -305,6 +316,12 @@ def _positive_int(value: object) -> bool:
 class Fold:
     """One split: what may be learnt from, and what is predicted afterwards.
 
+    Attributes:
+        name: Unique among the folds of a run.
+        train: The clips that may be learnt from.
+        test: Those predicted.
+        repeat: Number of the repetition, from 0, where the same clips are parted several times.
+
     Raises:
         InputError: If a side is empty or a clip is on both.
     """
@@ -312,6 +329,7 @@ class Fold:
     name: str
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    repeat: int = 0
 
     def __post_init__(self) -> None:
         if not self.train or not self.test:
