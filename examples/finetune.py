@@ -37,9 +37,7 @@ protocol = mer_zoo.get_protocol("synthetic-3")
 data = mer_zoo.create_dataset(protocol, {"synthetic": persons}, mer_zoo.input_spec(model))
 print(f"1. Learning on {len(data)} clips of {len(set(data.persons))} rendered persons …")
 mer_zoo.training.fit(model, data, mer_zoo.Recipe(epochs=30, lr=2e-3, schedule="cosine", flip=True))
-weights = mer_zoo.save_pretrained(
-    model, args.out / "pretrained", classes=protocol.classes, trained_on=["synthetic seed 1"]
-)
+weights = mer_zoo.save_pretrained(model, args.out / "pretrained", classes=protocol.classes)
 
 # 2. The persons to be tuned on and scored: leave one out, tune on the others, predict the one.
 if args.flow:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
 from torch import nn
 
 from mer_zoo.errors import InputError
 from mer_zoo.models._base import ZooModel
 from mer_zoo.models._builder import write_pretrained
+from mer_zoo.types import seen_by
 
 FILES = ("model.safetensors", "config.json")
 
@@ -32,7 +34,8 @@ def save_pretrained(
         model: Made by ``create_model``.
         folder: Where; an earlier model there is replaced.
         classes: Names by class index; by default those that the model was loaded with.
-        trained_on: Corpora whose clips the weights have seen; by default those that the model was loaded with.
+        trained_on: Corpora, persons (``corpus/subject``) or patterns of persons (``synthetic/1-*``) that the weights
+            have seen; by default those that the model was loaded with and that ``training.fit`` noted since.
 
     Returns:
         The folder.
@@ -70,8 +73,25 @@ def _facts(model: ZooModel, classes: Sequence[str] | None, trained_on: Sequence[
         classes = loaded["classes"]
     if classes and len(classes) != model.num_classes:
         raise InputError(f"{len(classes)} class names {list(classes)} for a model of {model.num_classes} classes.")
-    seen = loaded.get("trained_on", ()) if trained_on is None else trained_on
-    return {"classes": list(classes or ()), "trained_on": list(seen)}
+    seen = seen_by(model) if trained_on is None else trained_on
+    leak = {"leak": loaded["leak"]} if "leak" in loaded else {}
+    return {"classes": list(classes or ()), "trained_on": list(seen), **leak}
+
+
+def keep_weights(model: Any, classes: Sequence[str], leak: str | None, folder: Path) -> None:
+    """Write the weights of a fold: a registered model as ``save_pretrained`` does, another one its state alone.
+
+    What leaked into choosing them stands in ``config.json``, or in the metadata of the weights.
+    """
+    if leak:
+        model.saved_facts = {**getattr(model, "saved_facts", {}), "leak": leak}
+    if isinstance(model, ZooModel):
+        save_pretrained(model, folder, classes=classes)
+        return
+    folder.mkdir()
+    facts = {"format": "pt", "classes": json.dumps(list(classes)), "trained_on": json.dumps(seen_by(model))}
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={**facts, **({"leak": leak} if leak else {})})
 
 
 def _check_folder(folder: Path) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from mer_zoo.datasets import Corpus, list_corpora, open_corpus
 from mer_zoo.errors import CorpusError, InputError, UnreadableError
-from mer_zoo.preprocessing.cache import cook_all
+from mer_zoo.preprocessing.cache import Cooked, cook_all
 from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
 from mer_zoo.training import ClipDataset
 from mer_zoo.types import Counts, InputSpec, Sample, plain
@@ -61,13 +60,13 @@ def create_dataset(
     folder = Path(cache).expanduser() if cache else None
     cooked = [_cooked(corpora[name], part, spec, folder) for name, part in chosen.items()]
     samples = [sample for part, _ in cooked for sample in part]
-    inputs = np.concatenate([inputs for _, inputs in cooked])
-    return ClipDataset(inputs, [protocol.target(s) for s in samples], samples, spec, protocol.classes, augment)
+    inputs = np.concatenate([each.inputs for _, each in cooked])
+    data = ClipDataset(inputs, [protocol.target(s) for s in samples], samples, spec, protocol.classes, augment)
+    data.fitted_on = frozenset().union(*(each.fitted_on for _, each in cooked))
+    return data
 
 
-def _cooked(
-    corpus: Corpus, samples: list[Sample], spec: InputSpec, folder: Path | None
-) -> tuple[list[Sample], npt.NDArray[np.float32]]:
+def _cooked(corpus: Corpus, samples: list[Sample], spec: InputSpec, folder: Path | None) -> tuple[list[Sample], Cooked]:
     """Samples and their inputs; a corpus opened with ``missing="skip"`` does without those that cannot be read."""
     try:
         return samples, cook_all(corpus, samples, spec, folder)

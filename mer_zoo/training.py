@@ -23,7 +23,8 @@ from torch.utils.data import Dataset
 
 from mer_zoo.errors import InputError, MerZooError
 from mer_zoo.losses import loss_for
-from mer_zoo.types import InputSpec, Sample, Target, spec_of
+from mer_zoo.standardise import standardisers
+from mer_zoo.types import InputSpec, Sample, Target, remember, spec_of
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine"]
@@ -103,6 +104,8 @@ class ClipDataset(Dataset[tuple[Tensor, int | Tensor, int]]):
         samples: The N samples.
         spec: What the inputs are.
         classes: Names by class index.
+        augment: Applied to the tensor of each item when it is taken.
+        fitted_on: Keys of clips from which the preparation took parameters, such as a mean face; mostly none.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class ClipDataset(Dataset[tuple[Tensor, int | Tensor, int]]):
         spec.check(inputs)
         self.inputs, self.targets, self.samples = inputs, list(targets), list(samples)
         self.spec, self.classes, self.augment = spec, classes, augment
+        self.fitted_on: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -125,6 +129,11 @@ class ClipDataset(Dataset[tuple[Tensor, int | Tensor, int]]):
         clip, target = torch.tensor(self.inputs[position]), self.targets[position]
         one = target if isinstance(target, int) else torch.tensor(target, dtype=torch.float32)
         return (self.augment(clip) if self.augment else clip), one, position
+
+    @property
+    def many(self) -> bool:
+        """Whether a clip may be of any number of classes, as for action units."""
+        return bool(self.targets) and not isinstance(self.targets[0], int)
 
     @property
     def persons(self) -> list[str]:
@@ -136,14 +145,19 @@ class ClipDataset(Dataset[tuple[Tensor, int | Tensor, int]]):
         places = {sample.key: i for i, sample in enumerate(self.samples)}
         rows = [places[sample.key] for sample in samples]
         targets = [self.targets[i] for i in rows]
-        return ClipDataset(self.inputs[rows], targets, samples, self.spec, self.classes, self.augment)
+        part = ClipDataset(self.inputs[rows], targets, samples, self.spec, self.classes, self.augment)
+        part.fitted_on = self.fitted_on
+        return part
 
 
 Data = ClipDataset | tuple[Tensor, Tensor]
+EachEpoch = Callable[[int], bool]  # epochs done -> whether to stop
 
 
-def fit(model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto") -> list[float]:
-    """Train a model in place.
+def fit(
+    model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto", each_epoch: EachEpoch | None = None
+) -> list[float]:
+    """Train a model in place. It remembers the persons of a dataset; ``save_pretrained`` writes down who they were.
 
     Args:
         model: Maps (B, …) to logits (B, C).
@@ -151,6 +165,7 @@ def fit(model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto"
             may be of any number of classes; the loss is then binary cross-entropy, the mean over classes.
         recipe: How.
         device: ``cpu``, ``cuda``, or ``auto``, a GPU if there is one. The model stays there.
+        each_epoch: Called after each epoch with the number of epochs done; training stops if it says True.
 
     Returns:
         The mean loss of each epoch.
@@ -164,6 +179,10 @@ def fit(model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto"
     spec, extra = spec_of(model), None
     if isinstance(data, ClipDataset):
         spec, extra = data.spec, data.augment
+        remember(model, data.persons)
+    for layer in standardisers(model):
+        if not layer.clips:
+            layer.learn(x, (s.key for s in data.samples) if isinstance(data, ClipDataset) else ())
 
     def prepare(batch: Tensor) -> Tensor:
         batch = torch.stack([extra(clip) for clip in batch]) if extra else batch
@@ -171,7 +190,7 @@ def fit(model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto"
 
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed + accelerator.process_index)
-        losses = _train(accelerator, model, (x, y), recipe, prepare)
+        losses = _train(accelerator, model, (x, y), recipe, prepare, each_epoch)
     if not np.isfinite(losses).all():
         raise MerZooError(f"The loss became {losses[-1]}; try a smaller lr than {recipe.lr}, or look at the inputs.")
     return losses
@@ -183,6 +202,7 @@ def _train(
     data: tuple[Tensor, Tensor],
     recipe: Recipe,
     prepare: Callable[[Tensor], Tensor],
+    each_epoch: EachEpoch | None,
 ) -> list[float]:
     """The loop itself; every process takes its share of each batch."""
     x, y = (part.to(accelerator.device) for part in data)
@@ -191,7 +211,7 @@ def _train(
     order = torch.Generator().manual_seed(recipe.seed)
     losses = []
     with _prepared(accelerator, model.to(accelerator.device), recipe) as (wrapped, optimizer, scheduler):
-        for _ in range(recipe.epochs):
+        for epoch in range(recipe.epochs):
             total = torch.zeros((), dtype=torch.float64, device=y.device)
             for batch in _batches(len(y), recipe.batch_size, order, least=max(2, processes)):
                 batch = batch.to(y.device)
@@ -207,6 +227,8 @@ def _train(
                 total += share.detach() * len(batch)
             scheduler.step()
             losses.append(accelerator.reduce(total, "sum") / len(y))
+            if each_epoch is not None and each_epoch(epoch + 1):
+                break
     return [float(loss) for loss in losses]
 
 

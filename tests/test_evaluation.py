@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 import mer_zoo
-from mer_zoo import evaluation, training
+from mer_zoo import selection, training
 from mer_zoo.datasets import Corpus
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
 from mer_zoo.datasets.synthetic_flow import SyntheticFlow
 from mer_zoo.errors import CorpusError, InputError, RunError
-from mer_zoo.evaluation import fold_seed
 from mer_zoo.runs import read_predictions
+from mer_zoo.seeds import fold_seed
 from mer_zoo.types import InputSpec, Sample
 
 RECIPE = mer_zoo.Recipe(epochs=2, lr=2e-3)
@@ -103,7 +103,7 @@ def test_held_out_clips_never_reach_fit(roots: dict[str, Corpus], monkeypatch: p
         seen.append(set(data.persons))
         return real(model, data, recipe, **options)
 
-    monkeypatch.setattr(evaluation, "fit", spy)
+    monkeypatch.setattr(selection, "fit", spy)
     table = mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE)
     everybody = set(table["fold"])
     assert [everybody - persons for persons in seen] == [{fold} for fold in table["fold"].unique()]
@@ -131,7 +131,7 @@ def test_an_interrupted_run_goes_on_to_the_same_table(
             raise KeyboardInterrupt
         return real(model, data, recipe, **options)
 
-    monkeypatch.setattr(evaluation, "fit", dies)
+    monkeypatch.setattr(selection, "fit", dies)
     with pytest.raises(KeyboardInterrupt):
         mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=out)
     assert len(list(out.glob("folds/*/*"))) == 2
@@ -206,7 +206,7 @@ def test_a_fold_made_by_two_processes_at_once_is_kept_once(
         shutil.move(tmp_path / "orphan", fold)
         return losses
 
-    monkeypatch.setattr(evaluation, "fit", late)
+    monkeypatch.setattr(selection, "fit", late)
     again = mer_zoo.evaluate("ststnet", "synthetic-3", roots, recipe=RECIPE, out=out)
     pd.testing.assert_frame_equal(again, table, check_exact=True)
     assert not list(out.glob(".unfinished-*"))
@@ -338,26 +338,35 @@ def test_missing_corpora_are_named(flow_release: Path, tmp_path: Path, caplog: p
     assert "samm is missing: 133 clips of 28 persons." in caplog.text
 
 
-def test_a_cache_is_used_and_notices_changes(flow_release: Path, tmp_path: Path) -> None:
+def test_a_cache_is_used_and_notices_changes(
+    flow_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(flow_release, tmp_path / "copy")
-    roots, spec = {"megc2019_flow": tmp_path / "copy"}, mer_zoo.input_spec("ststnet")
-    plain = mer_zoo.create_dataset("megc2019", roots, spec)
-    for _ in range(2):
-        cached = mer_zoo.create_dataset("megc2019", roots, spec, cache=tmp_path / "cache")
-        np.testing.assert_array_equal(cached.inputs, plain.inputs)
-    files = list((tmp_path / "cache").iterdir())
-    assert [f.suffix for f in files] == [".npy"]
-    files[0].write_bytes(files[0].read_bytes()[:200])
-    mended = mer_zoo.create_dataset("megc2019", roots, spec, cache=tmp_path / "cache")
-    np.testing.assert_array_equal(mended.inputs, plain.inputs)
-    np.save(files[0], np.zeros_like(plain.inputs))
-    assert not mer_zoo.create_dataset("megc2019", roots, spec, cache=tmp_path / "cache").inputs.any()
+    roots, spec, folder = {"megc2019_flow": tmp_path / "copy"}, mer_zoo.input_spec("ststnet"), tmp_path / "cache"
+
+    def inputs() -> Any:
+        return mer_zoo.create_dataset("megc2019", roots, spec, cache=folder).inputs
+
+    plain = mer_zoo.create_dataset("megc2019", roots, spec).inputs
+    np.testing.assert_array_equal(inputs(), plain)
+    with monkeypatch.context() as patch:
+        patch.setattr("mer_zoo.preprocessing.cache._cook", lambda *_: pytest.fail("cooked again"))
+        np.testing.assert_array_equal(inputs(), plain)
+    assert sorted(f.suffix for f in folder.iterdir()) == [".json", ".npy"]
+    array = next(folder.glob("*.npy"))
+    for spoil in (
+        lambda: array.write_bytes(array.read_bytes()[:200]),
+        lambda: np.save(array, np.zeros_like(plain)),
+        lambda: array.with_suffix(".json").unlink(),
+        lambda: array.with_suffix(".json").write_text("{}"),
+    ):
+        spoil()
+        np.testing.assert_array_equal(inputs(), plain)
     time.sleep(0.01)
     picture = next((tmp_path / "copy" / "flow").glob("sub01*"))
     shutil.copy(next((tmp_path / "copy" / "flow").glob("sub17*")), picture)
-    changed = mer_zoo.create_dataset("megc2019", roots, spec, cache=tmp_path / "cache")
-    assert changed.inputs.any()
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert not np.array_equal(inputs(), plain)
+    assert len(list(folder.glob("*.npy"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -373,7 +382,7 @@ def test_a_cache_is_used_and_notices_changes(flow_release: Path, tmp_path: Path)
         ({"protocol": "megc2019"}, CorpusError, "No clip found in synthetic_flow that takes part in megc2019"),
         ({"roots": {"megc2019_flow": "/no/such/folder"}}, CorpusError, "does not exist"),
         ({"roots": {"synthetic_flow": "/tmp"}}, CorpusError, "leave the folder out"),
-        ({"selection": "best"}, InputError, "selection is 'best'; expected 'last'"),
+        ({"selection": "best"}, InputError, "selection is 'best'; expected one of last, nested"),
         ({"jobs": 0}, InputError, "jobs is 0"),
         ({"device": "gpu"}, InputError, "device is 'gpu'"),
     ],
@@ -381,7 +390,7 @@ def test_a_cache_is_used_and_notices_changes(flow_release: Path, tmp_path: Path)
 def test_bad_arguments_are_refused_before_training(
     changes: dict[str, Any], error: type[Exception], words: str, persons: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(selection, "fit", lambda *_, **__: pytest.fail("trained"))
     arguments = {"build": "ststnet", "protocol": "synthetic-3", "roots": {"synthetic_flow": persons}, "recipe": RECIPE}
     with pytest.raises(error, match=words):
         mer_zoo.evaluate(**{**arguments, **changes})

@@ -3,7 +3,7 @@
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,6 +70,8 @@ class Corpus(ABC):
         folder_form: What reads a corpus that is made back from a folder; None if nothing does.
         native_spec: What the data are without any cooking, for networks that do not say what they eat; None for
             raw frames, which must be cooked.
+        fitted_on: Keys of clips from which what this corpus hands out was computed beside the clip itself, such as a
+            mean face or a common scale; mostly none. ``evaluate`` refuses to test those clips.
     """
 
     name: ClassVar[str]
@@ -83,6 +85,7 @@ class Corpus(ABC):
     counts: ClassVar[Mapping[str, Counts]] = {}
     editions: ClassVar[tuple[Counts, ...]] = ()
     native_spec: ClassVar[InputSpec | None] = None
+    fitted_on: Collection[str] = ()
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root

@@ -5,8 +5,10 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,36 +21,58 @@ from mer_zoo.types import InputSpec, Sample
 logger = logging.getLogger("mer_zoo")
 
 
-def cook_all(
-    corpus: Corpus, samples: Sequence[Sample], spec: InputSpec, folder: Path | None = None
-) -> npt.NDArray[np.float32]:
-    """Inputs of all samples: (N, *spec.shape), in their order.
+@dataclass(frozen=True)
+class Cooked:
+    """Inputs (N, *spec.shape) of samples, in their order, and the keys of clips that their preparation learnt from."""
 
-    With a folder the array is kept there as ``<corpus>-<hash>.npy`` and read back next time; the hash covers the spec,
-    every key and what each sample is read from. It is written to a temporary name and renamed.
+    inputs: npt.NDArray[np.float32]
+    fitted_on: frozenset[str]
+
+
+def cook_all(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec, folder: Path | None = None) -> Cooked:
+    """Inputs of all samples.
+
+    With a folder they are kept there as ``<corpus>-<hash>.npy`` and read back next time; the hash covers the spec,
+    every key and what each sample is read from. Beside it a ``.json`` says what the array is: its own hash, and
+    ``fitted_on``. An array that is not what this says is cooked anew. Each is written to a temporary name and renamed.
     """
+    fitted_on = frozenset(corpus.fitted_on)
     if folder is None:
-        return _cook(corpus, samples, spec)
+        return Cooked(_cook(corpus, samples, spec), fitted_on)
     file = folder / f"{corpus.name}-{_digest(corpus, samples, spec)}.npy"
     kept = _load(file, (len(samples), *spec.shape))
     if kept is not None:
-        return kept
+        return Cooked(kept.inputs, kept.fitted_on | fitted_on)
     folder.mkdir(parents=True, exist_ok=True)
-    inputs = _cook(corpus, samples, spec)
+    cooked = Cooked(_cook(corpus, samples, spec), fitted_on)
+    _keep(file, cooked, {"corpus": corpus.name, "input_spec": spec.to_dict(), "cooked_by": _cooks(corpus)})
+    return cooked
+
+
+def _keep(file: Path, cooked: Cooked, facts: dict[str, Any]) -> None:
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     with temporary.open("wb") as out:
-        np.save(out, inputs, allow_pickle=False)
+        np.save(out, cooked.inputs, allow_pickle=False)
+    what = {**facts, "sha256": _sha256(cooked.inputs), "fitted_on": sorted(cooked.fitted_on)}
+    beside = file.with_suffix(f".json.{os.getpid()}.tmp")
+    beside.write_text(json.dumps(what, indent=2) + "\n")
+    beside.replace(file.with_suffix(".json"))
     temporary.replace(file)
-    return inputs
 
 
-def _load(file: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32] | None:
-    """What was kept; None if it is not there or cannot be read, so that it is cooked anew."""
+def _load(file: Path, shape: tuple[int, ...]) -> Cooked | None:
+    """What was kept; None if it is not there or not what it should be, so that it is cooked anew."""
     try:
         inputs = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        facts = json.loads(file.with_suffix(".json").read_text())
+        sound = inputs.shape == shape and inputs.dtype == np.float32 and facts["sha256"] == _sha256(inputs)
+        return Cooked(inputs, frozenset(facts["fitted_on"])) if sound else None
+    except (OSError, ValueError, EOFError, KeyError):
         return None
-    return inputs if inputs.shape == shape and inputs.dtype == np.float32 else None
+
+
+def _sha256(inputs: npt.NDArray[np.float32]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(inputs).data).hexdigest()
 
 
 def _cook(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec) -> npt.NDArray[np.float32]:

@@ -1,0 +1,178 @@
+"""Many folds through one function: side by side, again where a worker is lost, each result kept as soon as it is there.
+
+A fold that fails says why and does not stop the others; a leak stops all.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from mer_zoo.baselines import BASELINES, baseline_answers, pooled
+from mer_zoo.errors import LeakError, RunError
+from mer_zoo.hub import keep_weights
+from mer_zoo.progress import Progress
+from mer_zoo.runs import Outcome, RunFolder
+from mer_zoo.seeds import one_thread
+from mer_zoo.selection import Answers, Trained, Training, called, train_fold
+from mer_zoo.training import ClipDataset
+from mer_zoo.types import Fold
+
+LOST_WORKERS = {  # what engines raise when a process of theirs is gone, by name: none of them need be installed
+    *("TerminatedWorkerError", "BrokenProcessPool"),  # joblib's own
+    *("KilledWorker", "CommClosedError"),  # Dask
+    *("ActorDiedError", "RayActorError", "WorkerCrashedError", "ActorUnavailableError"),  # Ray
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker needs beside the data and the fold.
+
+    Attributes:
+        training: How a network is trained; None for a baseline.
+        model: Name of the baseline that stands where a network would.
+        folder: Where finished folds are kept.
+        leak: The mark of a rule that leaks.
+        repeated: Whether every clip is tested more than once.
+        keep_weights: Whether weights are kept with each fold.
+        beside: Baselines that answer beside the model.
+    """
+
+    training: Training | None
+    model: str
+    folder: RunFolder
+    leak: str | None = None
+    repeated: bool = False
+    keep_weights: bool = False
+    beside: tuple[str, ...] = tuple(BASELINES)
+
+
+def run_folds(work: Work, data: ClipDataset, folds: Sequence[Fold], jobs: int) -> dict[str, Outcome]:
+    """What comes of each fold, by name and in their order; those that the folder holds are read, not run.
+
+    Raises:
+        LeakError: If a fold shows one.
+        RunError: If no fold succeeds.
+    """
+    outcomes = {fold.name: outcome for fold in folds if (outcome := work.folder.read(fold)) is not None}
+    with Progress(len(folds), data.classes, work.folder.path) as progress:
+        for outcome in outcomes.values():
+            progress.count(outcome, new=False)
+        in_vain = 0
+        while left := [fold for fold in folds if fold.name not in outcomes]:
+            try:
+                _run_side_by_side(work, data, left, jobs, (outcomes, progress))
+            except Exception as error:
+                in_vain = 0 if len(left) > len(folds) - len(outcomes) else in_vain + 1
+                if type(error).__name__ not in LOST_WORKERS or in_vain == 2:
+                    raise
+                progress.say(f"a worker was lost ({type(error).__name__}); its folds are run again")
+    _check_some_succeeded(outcomes)
+    work.folder.sweep()
+    return {fold.name: outcomes[fold.name] for fold in folds}
+
+
+def _run_side_by_side(
+    work: Work, data: ClipDataset, folds: Sequence[Fold], jobs: int, results: tuple[dict[str, Outcome], Progress]
+) -> None:
+    """Run folds on joblib's engine at hand, noting each as soon as it is done."""
+    outcomes, progress = results
+    engine, small = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered"), pooled(data)
+    for name, outcome in engine(joblib.delayed(run_fold)(work, data, small, fold) for fold in folds):
+        outcomes[name] = outcome
+        progress.count(outcome)
+
+
+def run_fold(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> tuple[str, Outcome]:
+    """Name and outcome of one fold; it is kept in the folder unless it failed.
+
+    Args:
+        work: What is to be done.
+        data: All clips.
+        small: The same as ``baselines.pooled`` gives them.
+        fold: Which of them are learnt from, and which are tested.
+
+    Raises:
+        LeakError: If the fold shows one; anything else that goes wrong is the outcome.
+    """
+    wall, cpu = time.perf_counter(), time.process_time()
+    with one_thread():
+        try:
+            trained = _train(work, data, small, fold)
+        except LeakError:
+            raise
+        except Exception as error:  # whatever a network does wrong, the other folds are not to blame
+            return fold.name, Outcome(_table(work, data, fold, None), error=f"{type(error).__name__}: {error}")
+        trained_in = time.process_time() - cpu
+        baselines = _baselines(work, small, fold)
+    spent = {
+        "seconds": time.perf_counter() - wall,
+        "cpu_seconds": time.process_time() - cpu,
+        "cpu_seconds_of_training": trained_in,
+    }
+    table = _table(work, data, fold, trained.answers)
+    outcome = Outcome(table, baselines, trained.losses, {**trained.facts, **spent})
+    if work.keep_weights and work.training is not None:
+        work.folder.write(fold, outcome, partial(keep_weights, trained.model, data.classes, work.leak))
+    else:
+        work.folder.write(fold, outcome)
+    return fold.name, outcome
+
+
+def _train(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> Trained:
+    if work.training is not None:
+        return train_fold(work.training, data, fold)
+    answers = baseline_answers(work.model, small.subset(fold.train), small.subset(fold.test))
+    return Trained(nn.Identity(), answers, [], {})
+
+
+def _baselines(work: Work, small: ClipDataset, fold: Fold) -> pd.DataFrame:
+    """Key and prediction of each baseline; none for action units, where several may be there at once."""
+    train, test = small.subset(fold.train), small.subset(fold.test)
+    names = [] if small.many else work.beside
+    preds = {name: baseline_answers(name, train, test).argmax(axis=1) for name in names}
+    return pd.DataFrame({"key": [sample.key for sample in fold.test], **preds})
+
+
+def _table(work: Work, data: ClipDataset, fold: Fold, answers: Answers | None) -> pd.DataFrame:
+    """One row a test clip; of a fold that failed without answers."""
+    test = data.subset(fold.test)
+    shares = np.full((len(test), len(data.classes)), np.nan) if answers is None else answers
+    columns: dict[str, Any] = {
+        "key": [s.key for s in fold.test],
+        "corpus": [s.corpus for s in fold.test],
+        "subject": [s.subject for s in fold.test],
+        "clip": [s.clip for s in fold.test],
+        "fold": fold.name,
+        **({"repeat": fold.repeat} if work.repeated else {}),
+        **_verdicts(test, shares),
+        **{f"p_{name}": shares[:, i] for i, name in enumerate(data.classes)},
+        **({"note": work.leak} if work.leak else {}),
+    }
+    return pd.DataFrame(columns)
+
+
+def _verdicts(test: ClipDataset, shares: Answers) -> dict[str, Any]:
+    """Columns of what is true and what was predicted, -1 where nothing was."""
+    targets, failed = np.array(test.targets), np.isnan(shares).any()
+    calls = called(shares, test.many)
+    if not test.many:
+        return {"target": targets, "pred": -1 if failed else calls.argmax(axis=1)}
+    return {
+        f"{what}_{name}": -1 if failed and what == "pred" else values[:, i]
+        for what, values in (("target", targets), ("pred", calls))
+        for i, name in enumerate(test.classes)
+    }
+
+
+def _check_some_succeeded(outcomes: Mapping[str, Outcome]) -> None:
+    errors = [outcome.error for outcome in outcomes.values()]
+    if all(errors):
+        raise RunError(f"All {len(errors)} folds failed; the first: {errors[0]}")
