@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 from mer_zoo.models import create_model, input_spec, list_models
 
 if TYPE_CHECKING:
-    from mer_zoo import metrics, preprocessing, synth, training
+    from mer_zoo import folds, metrics, preprocessing, synth, training
+    from mer_zoo.comparing import Comparison, compare
     from mer_zoo.datasets import list_corpora, open_corpus
     from mer_zoo.evaluation import evaluate
     from mer_zoo.hub import save_pretrained
     from mer_zoo.inputs import create_dataset
     from mer_zoo.protocols import Protocol, get_protocol, list_protocols
     from mer_zoo.reporting import Report, report
+    from mer_zoo.runs import read_run
+    from mer_zoo.standardise import Standardise
     from mer_zoo.training import Recipe
     from mer_zoo.types import ActionUnit, InputSpec, Sample
     from mer_zoo.unit_reporting import UnitReport, report_units
@@ -24,18 +27,22 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ActionUnit": "types",
+    "Comparison": "comparing",
     "InputSpec": "types",
     "Protocol": "protocols",
     "Recipe": "training",
     "Report": "reporting",
     "Sample": "types",
+    "Standardise": "standardise",
     "UnitReport": "unit_reporting",
+    "compare": "comparing",
     "create_dataset": "inputs",
     "evaluate": "evaluation",
     "get_protocol": "protocols",
     "list_corpora": "datasets",
     "list_protocols": "protocols",
     "open_corpus": "datasets",
+    "read_run": "runs",
     "report": "reporting",
     "report_units": "unit_reporting",
     "save_pretrained": "hub",
@@ -43,16 +50,20 @@ _HOMES = {
 
 __all__ = [
     "ActionUnit",
+    "Comparison",
     "InputSpec",
     "Protocol",
     "Recipe",
     "Report",
     "Sample",
+    "Standardise",
     "UnitReport",
     "__version__",
+    "compare",
     "create_dataset",
     "create_model",
     "evaluate",
+    "folds",
     "get_protocol",
     "input_spec",
     "list_corpora",
@@ -61,6 +72,7 @@ __all__ = [
     "metrics",
     "open_corpus",
     "preprocessing",
+    "read_run",
     "report",
     "report_units",
     "save_pretrained",

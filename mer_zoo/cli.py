@@ -6,16 +6,21 @@ that the others do not wait for it.
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import mer_zoo
+from mer_zoo import cli_runs
 from mer_zoo.errors import InputError, MerZooError, printable
+from mer_zoo.rules import RULES
 
 Words = argparse.Namespace
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+FLAGS = re.compile(r"\b(i_know_this_leaks|incomplete)=True\b")  # how the library asks for what is an option here
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int | None = words.run(words)
     except (MerZooError, OSError) as error:
-        print(printable(f"mer-zoo: {str(error).strip()}", sys.stderr), file=sys.stderr)
+        said = FLAGS.sub(lambda flag: f"--{flag[1].replace('_', '-')}", str(error).strip())
+        print(printable(f"mer-zoo: {said}", sys.stderr), file=sys.stderr)
         return 1
     return status or 0
 
@@ -60,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     specimen.add_argument("corpus", metavar="CORPUS", help="a name that `mer-zoo corpora` lists")
     specimen.add_argument("folder", type=Path, metavar="FOLDER", help="where to; new or empty")
     _add_verify(commands)
+    _add_evaluate(commands)
+    _add_report(commands)
     example = "mer-zoo synth sheet faces.png"
     synth = _add(commands, "synth", "Look at the rendered faces of the corpus synthetic.", example, None)
     _add_sheet(synth.add_subparsers(title="commands", metavar="COMMAND"))
@@ -80,6 +88,51 @@ def _add_verify(commands: Commands) -> None:
         dest="options",
         help="an option of the corpus, such as form=raw or positions=no",
     )
+
+
+def _add_evaluate(commands: Commands) -> None:
+    what = "Train a fresh network for every fold, test it on persons whom it has not seen, and report over all folds."
+    example = "mer-zoo evaluate svm synthetic-3 --set synthetic.subjects=4 --out runs/svm"
+    evaluate = _add(commands, "evaluate", what, example, cli_runs.evaluate)
+    add = evaluate.add_argument
+    model = "a name as `mer-zoo models` lists them, with a tag or source if weights are to be loaded; or a baseline: "
+    add("model", metavar="MODEL", help=f"{model}majority, ridge or svm")
+    add("protocol", metavar="PROTOCOL", help="a name that `mer-zoo protocols` lists")
+    add(
+        "--root",
+        action="append",
+        default=[],
+        metavar="CORPUS=FOLDER",
+        dest="roots",
+        help="where a corpus lies; once for each, not at all for one that is made",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="CORPUS.NAME=VALUE",
+        dest="options",
+        help="an option of a corpus, such as smic.camera=HS or casme2.missing=skip",
+    )
+    add("--jobs", type=int, default=1, metavar="N", help="folds side by side (%(default)s)")
+    kept = "where each finished fold is kept; a second call goes on where the first stopped (runs/MODEL-PROTOCOL)"
+    add("--out", type=Path, metavar="FOLDER", help=kept)
+    add("--selection", default="last", metavar="RULE", help=f"which epoch is scored: {', '.join(RULES)} (%(default)s)")
+    add("--i-know-this-leaks", action="store_true", help="for a rule that chooses on test persons")
+    add("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    add("--cache", type=Path, metavar="FOLDER", help="where to keep inputs, so that they are cooked once")
+    add("--keep-weights", action="store_true", help="keep the weights of each fold in the run's folder")
+    cli_runs.add_recipe(evaluate)
+
+
+def _add_report(commands: Commands) -> None:
+    what = "Score a run, or set several of one protocol side by side; as text, and with the extra plot as a page."
+    report = _add(commands, "report", what, "mer-zoo report runs/svm", cli_runs.report)
+    add = report.add_argument
+    add("runs", nargs="*", type=Path, metavar="RUN", help="folder of a run (the newest below ./runs)")
+    add("--out", type=Path, metavar="FOLDER", help="where to write (the run's folder; runs/comparison for several)")
+    add("--open", action="store_true", help="show the page in a browser")
+    add("--incomplete", action="store_true", help="score what is there, and say what is missing")
 
 
 def _add_sheet(commands: Commands) -> None:
@@ -168,11 +221,11 @@ def _verify(words: Words) -> int:
 
 
 def _option(text: str) -> tuple[str, object]:
-    """``form=raw`` as a name and a value; ``yes``, ``true``, ``no`` and ``false`` are what they say."""
+    """``form=raw`` as a name and a value."""
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
         raise InputError(f"--set {text!r} is no option; expected NAME=VALUE, such as form=raw.")
-    return name, {"yes": True, "true": True, "no": False, "false": False}.get(value.lower(), value)
+    return name, cli_runs.value_of(value)
 
 
 def _make_empty(folder: Path) -> None:

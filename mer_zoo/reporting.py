@@ -1,44 +1,139 @@
-"""Predictions -> scores, as Markdown and JSON. Everything is computed by key from the pooled table."""
+"""Predictions -> scores, counted by key from the pooled table, and the figures of them."""
 
-import json
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from mer_zoo import metrics
+from mer_zoo import metrics, report_text
 from mer_zoo.errors import InputError
 from mer_zoo.metrics import Matrix
+from mer_zoo.null_model import NullScore, null_score
 from mer_zoo.protocols import Protocol, get_protocol
-from mer_zoo.runs import PREDICTIONS, write_text
+from mer_zoo.published import published
+from mer_zoo.report_text import Written, point
+from mer_zoo.runs import PREDICTIONS, rows_hash, write_text
 from mer_zoo.types import Counts
 
-SELECTIONS = {"last": "last epoch, the same for every fold; nothing was chosen on test persons"}
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Answers = npt.NDArray[np.int64]  # (N,) class indices, or (N, U) of 0 and 1, in the order of the rows
+ROW, PERSON = ("key", "corpus", "subject", "clip", "fold"), ["corpus", "subject"]
 
 
-@dataclass(frozen=True)
-class Report:
-    """Scores of one run.
+@dataclass(frozen=True, eq=False)
+class Scored(Written):
+    """A table of predictions, checked, and what is known of its making.
 
     Attributes:
         protocol: What was evaluated.
-        matrix: (C, C) counts pooled over all folds, rows the target class.
-        corpora: The same for each corpus.
-        people: (P, C, C), the same for each person.
-        found: Persons and clips of each corpus.
+        table: One row a prediction, without those of failed folds, sorted by repetition and key.
         run: How it was made: model, recipe, seed, selection, versions; empty if the table did not say.
+        baselines: What each baseline answers.
+        losses: Mean loss of each epoch, by fold.
+        gaps: What is missing of the run, one sentence each.
     """
 
     protocol: Protocol
-    matrix: Matrix
-    corpora: Mapping[str, Matrix]
-    people: Matrix
-    found: Mapping[str, Counts]
-    run: Mapping[str, Any] = field(default_factory=dict)
+    table: pd.DataFrame = field(repr=False)
+    run: Mapping[str, Any] = field(repr=False)
+    baselines: Mapping[str, Answers] = field(repr=False)
+    losses: Mapping[str, Sequence[float]] = field(repr=False)
+    gaps: Sequence[str]
+
+    @property
+    def leak(self) -> str | None:
+        """What the run says of itself; if that is lost, what its rows say in the column ``note``."""
+        notes = sorted({note for note in self.table["note"] if note}) if "note" in self.table else []
+        return self.run.get("leak") or "; ".join(notes) or None
+
+    @cached_property
+    def found(self) -> dict[str, Counts]:
+        """Persons and clips of each corpus."""
+        clips = self.table.drop_duplicates("key")
+        return {str(name): _count(rows, self.protocol) for name, rows in clips.groupby("corpus")}
+
+    @property
+    def notes(self) -> list[str]:
+        """What is missing, and where the clips differ from what the publication counts."""
+        return [*self.gaps, *self.protocol.deviations(self.found)]
+
+    @property
+    def title(self) -> str:
+        """The protocol, and whether rendered persons stand in for its own."""
+        return self.protocol.name + (" on rendered persons" if self.protocol.stood_in_by(self.found) else "")
+
+    def about(self) -> dict[str, Any]:
+        """What was scored and how it was made, as plain values."""
+        return {
+            "protocol": self.protocol.name,
+            "title": self.title,
+            "source": self.protocol.source,
+            "leak": self.leak,
+            "gaps": list(self.gaps),
+            "notes": self.protocol.deviations(self.found),
+            "clips": sum(counts.clips for counts in self.found.values()),
+            "run": dict(self.run),
+        }
+
+    @cached_property
+    def persons(self) -> list[str]:
+        """Each person, ``corpus/subject``."""
+        return [f"{corpus}/{subject}" for corpus, subject in self.table.groupby(PERSON).size().index]
+
+    @cached_property
+    def person_of_row(self) -> Answers:
+        """Number of the person of each row, in the order of ``persons``."""
+        return np.asarray(self.table.groupby(PERSON).ngroup())
+
+    def of_corpora(self, people: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int64]]:
+        """Parts of what there is of each person, by corpus."""
+        owners = np.array([person.partition("/")[0] for person in self.persons])
+        return {str(name): people[owners == name] for name in np.unique(owners)}
+
+
+@dataclass(frozen=True, eq=False)
+class Report(Scored):
+    """Scores of one run. Counts are pooled over all folds and repetitions, rows the target class."""
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """(C, C) counts of all predictions."""
+        return np.asarray(self.people.sum(axis=0))
+
+    @cached_property
+    def corpora(self) -> dict[str, Matrix]:
+        """(C, C) counts of each corpus."""
+        return {name: people.sum(axis=0) for name, people in self.of_corpora(self.people).items()}
+
+    @cached_property
+    def people(self) -> Matrix:
+        """(P, C, C) counts of each person, in the order of ``persons``."""
+        return self.counts(self.table["pred"].to_numpy())
+
+    @cached_property
+    def rivals(self) -> dict[str, Matrix]:
+        """(P, C, C) counts of each baseline, best first; if none is recorded, of the table's most frequent class."""
+        targets = self.table["target"]
+        answers = self.baselines or {"majority": np.full(len(targets), targets.value_counts().idxmax())}
+        people = {name: self.counts(each) for name, each in answers.items() if name != self.run.get("model")}
+        return dict(sorted(people.items(), key=lambda item: -metrics.uf1(item[1].sum(axis=0))))
+
+    def counts(self, pred: Answers) -> Matrix:
+        """(P, C, C) counts of each person, for any answers in the order of the rows."""
+        size = len(self.protocol.classes)
+        if not np.isin(pred, range(size)).all():
+            raise InputError(f"Answers of a baseline are {np.unique(pred)}; expected class indices 0 to {size - 1}.")
+        counts = np.zeros((len(self.persons), size, size), np.int64)
+        np.add.at(counts, (self.person_of_row, self.table["target"], pred), 1)
+        return counts
 
     @property
     def uf1(self) -> float:
@@ -55,139 +150,170 @@ class Report:
         """Share of clips that were predicted right."""
         return metrics.accuracy(self.matrix)
 
+    @property
+    def weighted_f1(self) -> float:
+        """F1 over all clips, classes weighted by their clips."""
+        return metrics.weighted_f1(self.matrix)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Equals ``uar``, since every class has clips."""
+        return metrics.balanced_accuracy(self.matrix)
+
     @cached_property
     def interval(self) -> tuple[float, float]:
         """95 % interval of ``uf1`` when persons are drawn anew; two NaN where too few persons have every class."""
         return metrics.bootstrap_interval(self.people)
 
-    @property
-    def notes(self) -> list[str]:
-        """Where the clips differ from what the publication counts."""
-        return self.protocol.deviations(self.found)
+    @cached_property
+    def null(self) -> NullScore:
+        """What guessing scores under the rule that this run was made by, as far as that is known."""
+        epochs = self.run.get("recipe", {}).get("epochs")
+        rule = self.run.get("selection", "last") if epochs else "last"
+        return null_score(self.table, self.protocol.classes, rule, epochs or 1)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values; a score that cannot be given is None."""
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        beside = [] if self.protocol.stood_in_by(self.found) else published(self.protocol.name)
         return {
-            "protocol": self.protocol.name,
-            "source": self.protocol.source,
-            "pooled": {**_scores(self.matrix), "uf1_interval_95": [_plain(end) for end in self.interval]},
-            "corpora": {name: _scores(matrix) for name, matrix in self.corpora.items()},
-            "classes": {
-                name: {"clips": int(clips), "f1": f1, "recall": recall}
-                for name, clips, f1, recall in zip(
-                    self.protocol.classes,
-                    self.matrix.sum(axis=1),
-                    metrics.f1_per_class(self.matrix).tolist(),
-                    metrics.recall_per_class(self.matrix).tolist(),
-                    strict=True,
-                )
+            **self.about(),
+            "pooled": scores(self.people),
+            "corpora": {
+                name: {"persons": len(people), **scores(people)}
+                for name, people in self.of_corpora(self.people).items()
             },
+            "classes": self._of_classes(),
             "confusion": self.matrix.tolist(),
-            "notes": self.notes,
-            "run": dict(self.run),
+            "people": {
+                person: {"clips": int(matrix.sum()), "right": int(matrix.trace())}
+                for person, matrix in zip(self.persons, self.people, strict=True)
+            },
+            "repeats": self._of_repeats(),
+            "chance": _chance(self.matrix),
+            "null": {**asdict(self.null), "sentence": self.null.sentence},
+            "baselines_recorded": bool(self.baselines),
+            "baselines": {
+                name: {**scores(people), "p": metrics.permutation_test(self.people, people)}
+                for name, people in self.rivals.items()
+            },
+            "published": [{**asdict(row), "leaks": row.leaks} for row in beside],
         }
 
+    def _of_classes(self) -> dict[str, dict[str, Any]]:
+        values = {"f1": metrics.f1_per_class(self.matrix), "recall": metrics.recall_per_class(self.matrix)}
+        ends = metrics.class_intervals(self.people)
+        return {
+            name: {
+                "clips": int(self.matrix[i].sum()),
+                **{kind: float(of_class[i]) for kind, of_class in values.items()},
+                "intervals_95": {kind: plain(of_class[i], self.people) for kind, of_class in ends.items()},
+            }
+            for i, name in enumerate(self.protocol.classes)
+        }
+
+    def _of_repeats(self) -> dict[str, Any] | None:
+        """UF1 of each repetition, and how they scatter; None if there are no two."""
+        parts = [rows for _, rows in self.table.groupby("repeat")] if "repeat" in self.table else []
+        if len(parts) < 2:
+            return None
+        size = len(self.protocol.classes)
+        each = [metrics.uf1(metrics.confusion(rows["target"], rows["pred"], size)) for rows in parts]
+        return {"uf1": each, "uf1_mean": float(np.mean(each)), "uf1_std": float(np.std(each, ddof=1))}
+
+    def to_dict(self) -> dict[str, Any]:
+        return copy.deepcopy(self._facts)
+
     def to_markdown(self) -> str:
-        """The report as text with tables."""
-        facts = self.to_dict()
-        persons = sum(c.subjects or 0 for c in self.found.values())
-        low, high = self.interval
-        between = f"{low:.3f} to {high:.3f}" if np.isfinite(low) else "not given: too few persons show every class"
-        title = self.protocol.name + (" on rendered persons" if self.protocol.stood_in_by(self.found) else "")
-        lines = [
-            f"# {title}: UF1 {self.uf1:.3f}, UAR {self.uar:.3f}, accuracy {self.accuracy:.3f}",
-            "",
-            f"{self.matrix.sum()} clips of {persons} persons. {self.protocol.source}.",
-            f"95 % interval of UF1 over persons: {between}.",
-            *(f"Note: {note}" for note in self.notes),
-            "",
-            *markdown_table(
-                ["corpus", "persons", "clips", "UF1", "UAR", "accuracy", "weighted F1"],
-                [
-                    ["all", persons, *_cells(facts["pooled"])],
-                    *([name, self.found[name].subjects, *_cells(s)] for name, s in facts["corpora"].items()),
-                ],
-            ),
-            *markdown_table(
-                ["class", "clips", "F1", "recall", *(f"predicted {name}" for name in self.protocol.classes)],
-                [
-                    [name, c["clips"], _number(c["f1"]), _number(c["recall"]), *row]
-                    for (name, c), row in zip(facts["classes"].items(), facts["confusion"], strict=True)
-                ],
-            ),
-            *how(self.run),
-        ]
-        return "\n".join(lines)
+        return report_text.markdown(self._facts)
 
-    def save(self, folder: str | Path) -> None:
-        """Write ``report.md`` and ``report.json``."""
-        write_report(folder, self.to_dict(), self.to_markdown())
+    def figures(self) -> dict[str, "Figure"]:
+        from mer_zoo import figures
+
+        people, classes = self._facts["people"].items(), self._facts["classes"].items()
+        bars = {name: {"F1": point(each, "f1"), "recall": point(each, "recall")} for name, each in classes}
+        drawn = {
+            "confusion": figures.confusion_matrix(self.matrix, self.protocol.classes),
+            "persons": figures.person_accuracy({name: (p["right"], p["clips"]) for name, p in people}),
+            "classes": figures.class_bars(bars),
+        }
+        if any(map(len, self.losses.values())):
+            drawn["losses"] = figures.loss_curves(self.losses)
+        shares = [f"p_{name}" for name in self.protocol.classes]
+        if set(shares) <= set(self.table):
+            drawn["calibration"] = figures.calibration(self.table[shares].to_numpy(), self.table["target"].to_numpy())
+        return drawn
 
 
-def write_report(folder: str | Path, facts: Mapping[str, Any], text: str) -> None:
-    """Write ``report.json`` and ``report.md``."""
-    folder = Path(folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "report.json", json.dumps(facts, indent=2) + "\n")
-    write_text(folder / "report.md", text)
-
-
-def report(predictions: pd.DataFrame, protocol: str | Protocol, out: str | Path | None = None) -> Report:
+def report(
+    predictions: pd.DataFrame, protocol: str | Protocol, out: str | Path | None = None, *, incomplete: bool = False
+) -> Report:
     """Score a table of predictions.
 
     Args:
-        predictions: One row a clip, as ``evaluate`` returns it; the order of rows does not matter.
+        predictions: One row a clip, as ``evaluate`` returns it; the order of rows does not matter. If folds were
+            repeated, one row a clip in each repetition.
         protocol: The protocol, or its name, that the table was made by.
-        out: Folder for ``report.md``, ``report.json`` and ``predictions.csv``.
+        out: Folder for what ``Report.save`` writes and ``predictions.csv``.
+        incomplete: Score what is there if folds failed or rows are missing, and say so.
 
     Raises:
-        InputError: If columns are missing, a clip comes twice, a class index is none of the protocol's, or the table
-            was made by another protocol.
-        ValueError: If a class has no target, so that a mean over classes would be a guess.
+        InputError: If columns are missing, a clip comes twice, a class index is none of the protocol's, a class has no
+            target, the table was made by another protocol, or it is not whole and ``incomplete`` is not set.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    _check(predictions, protocol)
+    if protocol.units:
+        raise InputError(f"{protocol.name} is of action units; score it by mer_zoo.report_units.")
+    made = read(Report, predictions, protocol, ("target", "pred"), incomplete)
     size = len(protocol.classes)
-
-    def matrix(rows: pd.DataFrame) -> Matrix:
-        return metrics.confusion(rows["target"], rows["pred"], size)
-
-    corpora = {str(name): rows for name, rows in predictions.groupby("corpus")}
-    people = [matrix(rows) for _, rows in predictions.groupby(["corpus", "subject"])]
-    made = Report(
-        protocol=protocol,
-        matrix=matrix(predictions),
-        corpora={name: matrix(rows) for name, rows in corpora.items()},
-        people=np.stack(people),
-        found={name: _count(rows, protocol) for name, rows in corpora.items()},
-        run=predictions.attrs.get("run", {}),
-    )
+    for name in ("target", "pred"):
+        if not made.table[name].isin(range(size)).all():
+            found = sorted(made.table[name].unique().tolist())
+            raise InputError(f"Column {name} holds {found}; expected class indices 0 to {size - 1} of {protocol.name}.")
     metrics.uf1(made.matrix)
     if out is not None:
-        made.save(out)
-        write_text(Path(out).expanduser() / PREDICTIONS, predictions.to_csv(index=False))
+        save(made, predictions, out)
     return made
 
 
-def check_table(predictions: pd.DataFrame, protocol: Protocol, columns: Sequence[str]) -> None:
-    """Refuse what is no table of this protocol with these columns, one row a clip.
+S = TypeVar("S", bound=Scored)
+
+
+def read(kind: type[S], predictions: pd.DataFrame, protocol: Protocol, answers: Sequence[str], incomplete: bool) -> S:
+    """Check a table whose targets and predictions are the columns ``answers``, and make a report of it.
 
     Raises:
-        InputError: If it is not.
+        InputError: If it is no table of this protocol, or not whole and ``incomplete`` is not set.
     """
     if not isinstance(predictions, pd.DataFrame):
         raise InputError(f"predictions is a {type(predictions).__name__}; expected a table as evaluate returns it.")
-    missing = [name for name in columns if name not in predictions]
-    if missing or not len(predictions):
+    table, attrs = pd.DataFrame(predictions), predictions.attrs  # a table without attrs, which each step would copy
+    run = attrs.get("run", {})
+    _check_table(table, protocol, (*ROW, *answers), run.get("protocol", protocol.name))
+    for name in {"note", "error"} & set(table):
+        table[name] = table[name].astype(object).fillna("")
+    failed = _failed(table, answers)
+    gaps = [*report_text.failures(table, failed), *_missing(table, run)]
+    if failed.all() or (gaps and not incomplete):
         raise InputError(
-            f"The table has {len(predictions)} rows and columns {list(predictions)[:12]} and lacks {missing}; expected "
-            f"it as evaluate returns it, one row a clip and at least {', '.join(columns[:12])}."
+            f"The run is not whole. {' '.join(gaps)} Call evaluate again with the same out, which runs only what is "
+            "missing, or pass incomplete=True to score what is there."
         )
-    twice = predictions["key"][predictions["key"].duplicated()].tolist()
+    table = table[~failed].sort_values([*({"repeat"} & set(table)), "key"], ignore_index=True)
+    return kind(protocol, table, run, _answers(attrs, table), attrs.get("losses", {}), gaps)
+
+
+def _check_table(table: pd.DataFrame, protocol: Protocol, columns: Sequence[str], made_by: str) -> None:
+    """Raise InputError for what is no table of this protocol with these columns, one row a clip and repetition."""
+    missing = [name for name in columns if name not in table]
+    if missing or not len(table):
+        raise InputError(
+            f"The table has {len(table)} rows and columns {list(table)[:12]} and lacks {missing}; expected it as "
+            f"evaluate returns it, one row a clip and at least {', '.join(columns[:12])}."
+        )
+    twice = table["key"][table.duplicated([*({"repeat"} & set(table)), "key"])].tolist()
     if twice:
         raise InputError(f"{len(twice)} clips come more than once: {twice[:3]}; expected each once.")
-    made_by = predictions.attrs.get("run", {}).get("protocol", protocol.name)
-    corpora = set(predictions["corpus"])
+    corpora = set(table["corpus"])
     alone = len(corpora) == 1 and protocol.stood_in_by(corpora)
     if (corpora - set(protocol.counts) and not alone) or made_by != protocol.name:
         raise InputError(
@@ -196,75 +322,74 @@ def check_table(predictions: pd.DataFrame, protocol: Protocol, columns: Sequence
         )
 
 
-def _check(predictions: pd.DataFrame, protocol: Protocol) -> None:
-    if protocol.units:
-        raise InputError(f"{protocol.name} is of action units; score it by mer_zoo.report_units.")
-    check_table(predictions, protocol, ("key", "corpus", "subject", "clip", "fold", "target", "pred"))
-    size = len(protocol.classes)
-    for name in ("target", "pred"):
-        if not predictions[name].isin(range(size)).all():
-            found = sorted(predictions[name].unique().tolist())
-            raise InputError(f"Column {name} holds {found}; expected class indices 0 to {size - 1} of {protocol.name}.")
+def _failed(table: pd.DataFrame, answers: Sequence[str]) -> "pd.Series[bool]":
+    """Rows without a prediction."""
+    failed = (table[[name for name in answers if name.startswith("pred")]] == -1).any(axis=1)
+    return failed | (table["error"] != "") if "error" in table else failed
+
+
+def _missing(table: pd.DataFrame, run: Mapping[str, Any]) -> list[str]:
+    """Whether the table has the rows that the run predicts."""
+    lacking = run.get("rows", len(table)) - len(table)
+    if lacking:
+        what = "missing" if lacking > 0 else "too many"
+        return [f"{abs(lacking)} rows are {what}: the table has {len(table)}, the run predicts {run['rows']}."]
+    same = "keys" not in run or rows_hash(_names(table)) == run["keys"]
+    return [] if same else ["Some rows are missing: there are as many as the run predicts, but others in their place."]
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    """What a row is called in a run: ``fold key``."""
+    return [f"{fold} {key}" for fold, key in zip(table["fold"], table["key"], strict=True)]
+
+
+def _answers(attrs: Mapping[Any, Any], table: pd.DataFrame) -> dict[str, Answers]:
+    """What each baseline answers, in the order of the rows."""
+    names, answers = _names(table), {}
+    for baseline, recorded in attrs.get("baselines", {}).items():
+        if lacking := [name for name in names if name not in recorded]:
+            raise InputError(
+                f"The baseline {baseline} has no answer to {len(lacking)} of {len(names)} rows, such as {lacking[:2]}; "
+                "expected one to each, or no such baseline in attrs."
+            )
+        answers[str(baseline)] = np.array([recorded[name] for name in names])
+    return answers
 
 
 def _count(rows: pd.DataFrame, protocol: Protocol) -> Counts:
-    numbers = rows["target"].value_counts()
-    classes = {name: int(numbers[i]) for i, name in enumerate(protocol.classes) if i in numbers}
-    return Counts(rows["subject"].nunique(), len(rows), classes)
+    there = [
+        rows[f"target_{name}"] if protocol.units else rows["target"] == i for i, name in enumerate(protocol.classes)
+    ]
+    clips = {name: int(each.sum()) for name, each in zip(protocol.classes, there, strict=True)}
+    return Counts(rows["subject"].nunique(), len(rows), clips)
 
 
-def _scores(matrix: Matrix) -> dict[str, Any]:
-    """Clips and the four scores; means over classes are None where a class has no clip."""
-    whole = bool(matrix.sum(axis=1).all())
+def scores(people: Matrix) -> dict[str, Any]:
+    """Clips, scores and their intervals over persons, (P, C, C); None for what cannot be given."""
+    matrix = people.sum(axis=0)
+    of = {name: getattr(metrics, name) for name in report_text.SCORES}
+    whole = set(of) if matrix.sum(axis=1).all() else {"accuracy", "balanced_accuracy"}
+    ends = metrics.intervals(people)
     return {
         "clips": int(matrix.sum()),
-        "uf1": metrics.uf1(matrix) if whole else None,
-        "uar": metrics.uar(matrix) if whole else None,
-        "accuracy": metrics.accuracy(matrix),
-        "weighted_f1": metrics.weighted_f1(matrix) if whole else None,
+        **{name: score(matrix) if name in whole else None for name, score in of.items()},
+        "intervals_95": {name: plain(ends[name], people) for name in of},
     }
 
 
-def _plain(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _chance(matrix: Matrix) -> dict[str, float]:
+    """What is to be expected where each class is called as often, whatever the clip."""
+    guessed = np.repeat(matrix.sum(axis=1)[:, None], len(matrix), axis=1)
+    return {name: getattr(metrics, name)(guessed) for name in ("uf1", "uar", "accuracy")}
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def plain(ends: npt.ArrayLike, people: npt.NDArray[np.int64]) -> list[float] | None:
+    """An interval, or None where it cannot be given; one person, drawn anew, is always the same."""
+    low, high = np.asarray(ends, np.float64).tolist()
+    return [low, high] if np.isfinite([low, high]).all() and len(people) > 1 else None
 
 
-def _cells(scores: Mapping[str, Any]) -> list[Any]:
-    return [scores["clips"], *(_number(scores[name]) for name in ("uf1", "uar", "accuracy", "weighted_f1"))]
-
-
-def markdown_table(header: list[str], rows: list[list[Any]]) -> list[str]:
-    """A Markdown table, padded so that it reads as text too."""
-    cells = [header, *[[str(cell) for cell in row] for row in rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = [
-        "| "
-        + " | ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in cells
-    ]
-    rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"
-    return [lines[0], rule, *lines[1:], ""]
-
-
-def how(run: Mapping[str, Any]) -> list[str]:
-    """Model, selection rule, recipe and versions, as far as the table says."""
-    if not run:
-        return ["How these predictions were made is not recorded in the table.", ""]
-    recipe = ", ".join(f"{name} {value}" for name, value in run["recipe"].items())
-    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-    spec = run["input_spec"]
-    return [
-        f"- Model: {run['model']}, {run['parameters']:,} weights; eats {spec['kind']}, channels "
-        f"{', '.join(spec['channels'])}, values {spec['low']:g} to {spec['high']:g}.",
-        f"- Selection: {SELECTIONS[run['selection']]}.",
-        f"- Recipe: {recipe}.",
-        f"- Versions: {versions}.",
-        "",
-    ]
+def save(made: Scored, predictions: pd.DataFrame, out: str | Path) -> None:
+    """Write a report and the table that it is of."""
+    made.save(out)
+    write_text(Path(out).expanduser() / PREDICTIONS, pd.DataFrame(predictions).to_csv(index=False))

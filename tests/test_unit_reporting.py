@@ -11,11 +11,11 @@ import pytest
 from sklearn.metrics import confusion_matrix, f1_score
 
 import mer_zoo
-from mer_zoo import evaluation
+from mer_zoo import selection
 from mer_zoo.datasets import Corpus, open_corpus
 from mer_zoo.errors import InputError
 from mer_zoo.protocols import STAND_IN
-from mer_zoo.runs import read_predictions
+from mer_zoo.runs import read_predictions, rows_hash
 from mer_zoo.unit_reporting import f1_per_unit
 
 CD6ME = mer_zoo.get_protocol("cd6me")
@@ -166,7 +166,9 @@ def test_each_kind_of_protocol_has_its_own_report() -> None:
 def test_what_is_written(tmp_path: Path) -> None:
     table = predictions()
     report = mer_zoo.report_units(table, "cd6me", out=tmp_path / "report")
-    assert sorted(f.name for f in (tmp_path / "report").iterdir()) == ["predictions.csv", "report.json", "report.md"]
+    names = ["figures", "predictions.csv", "report.html", "report.json", "report.md"]
+    assert sorted(f.name for f in (tmp_path / "report").iterdir()) == names
+    assert sorted(f.name for f in (tmp_path / "report" / "figures").iterdir()) == ["units.png", "units.svg"]
     assert json.loads((tmp_path / "report" / "report.json").read_text()) == report.to_dict()
     text = (tmp_path / "report" / "report.md").read_text()
     for words in (
@@ -179,7 +181,68 @@ def test_what_is_written(tmp_path: Path) -> None:
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     assert ["casme", "4", "9", f"{f1_per_unit(report.corpora['casme']).mean():.3f}"] in lines
     tp, fp, fn, tn = report.tally[8].tolist()
-    assert ["AU12", f"{tp + fn}", f"{f1_per_unit(report.tally)[8]:.3f}", f"{tp}", f"{fp}", f"{fn}", f"{tn}"] in lines
+    low, high = report.to_dict()["units"]["AU12"]["intervals_95"]["f1"]
+    f1 = f"{f1_per_unit(report.tally)[8]:.3f} ({low:.2f} to {high:.2f})"
+    assert ["AU12", f"{tp + fn}", f1, f"{tp}", f"{fp}", f"{fn}", f"{tn}"] in lines
+
+
+def test_intervals_are_those_of_persons_drawn_anew() -> None:
+    table = predictions()
+    facts = mer_zoo.report_units(table, "cd6me").to_dict()
+    people = [rows for _, rows in table.groupby(["corpus", "subject"])]
+    answers = [
+        np.stack([rows[[f"{what}_{unit}" for unit in UNITS]].to_numpy() for what in ("target", "pred")])
+        for rows in people
+    ]
+    rng = np.random.default_rng(5)
+    drawn = []
+    for _ in range(1000):
+        there, called = np.concatenate([answers[i] for i in rng.integers(len(people), size=len(people))], axis=1)
+        both = there.sum(axis=0) + called.sum(axis=0)
+        drawn.append(2 * (there & called).sum(axis=0) / np.maximum(both, 1))
+    ends = np.percentile(drawn, [2.5, 97.5], axis=0)
+    for unit, low, high in zip(facts["units"].values(), *ends, strict=True):
+        assert unit["intervals_95"]["f1"] == pytest.approx([low, high], abs=0.035)
+    ends = np.percentile(np.mean(drawn, axis=1), [2.5, 97.5])
+    assert facts["intervals_95"]["f1"] == pytest.approx(ends, abs=0.015)
+
+
+def test_leaks_and_baselines_are_said() -> None:
+    table = predictions().assign(note="chosen on test subjects")
+    names = table["fold"] + " " + table["key"]
+    called = np.random.default_rng(2).integers(2, size=(len(table), len(UNITS)))
+    table.attrs["baselines"] = {"ridge": dict(zip(names, called.tolist(), strict=True))}
+    report = mer_zoo.report_units(table, "cd6me")
+    ones = {f"pred_{unit}": called[:, i] for i, unit in enumerate(UNITS)}
+    ridge = np.mean(naive(table.assign(**ones))[1])
+    assert report.to_dict()["f1_of_baselines"] == {"ridge": pytest.approx(ridge)}
+    lines = report.to_markdown().splitlines()
+    assert lines[0].endswith("(chosen on test subjects)")
+    assert lines[2].startswith("**No result: chosen on test subjects.**")
+    assert f"- The baseline ridge gives {ridge:.3f}." in lines
+    table.attrs["baselines"] = {"ridge": dict.fromkeys(names, 1)}
+    with pytest.raises(InputError, match=r"Answers of a baseline are \(159,\); expected \(159, 12\) of 0 and 1"):
+        _ = mer_zoo.report_units(table, "cd6me").f1_of_baselines
+
+
+def test_a_run_that_is_not_whole_is_refused_unless_it_is_asked_for() -> None:
+    table = predictions()
+    failed = table["corpus"] == "samm"
+    answers = [f"pred_{unit}" for unit in UNITS]
+    broken = table.assign(error=np.where(failed, "MerZooError: NaN", ""))
+    broken[answers] = broken[answers].where(~failed, -1)
+    with pytest.raises(InputError, match=r"1 of 6 folds failed, .*: samm \(MerZooError: NaN\)"):
+        mer_zoo.report_units(broken, "cd6me")
+    report = mer_zoo.report_units(broken, "cd6me", incomplete=True)
+    tallies, _ = naive(table[~failed])
+    assert report.tally.tolist() == tallies
+    assert report.notes[0].startswith("1 of 6 folds failed")
+    assert "(incomplete)" in report.to_markdown().splitlines()[0]
+    names = table["fold"] + " " + table["key"]
+    table.attrs["run"] = {"rows": len(table), "keys": rows_hash(names)}
+    mer_zoo.report_units(table, "cd6me")
+    with pytest.raises(InputError, match="9 rows are missing: the table has 150, the run predicts 159"):
+        mer_zoo.report_units(table.iloc[9:], "cd6me")
 
 
 # From faces to a report
@@ -242,7 +305,7 @@ def test_a_finished_run_over_units_is_read_and_not_made_anew(
     def no_fit(*_: Any, **__: Any) -> None:
         raise AssertionError("a finished fold was trained again")
 
-    monkeypatch.setattr(evaluation, "fit", no_fit)
+    monkeypatch.setattr(selection, "fit", no_fit)
     again = evaluate(faces, run[0])
     pd.testing.assert_frame_equal(again, run[1], check_exact=True)
     one, other = (mer_zoo.report_units(table, "synthetic-au").to_dict() for table in (again, run[1]))

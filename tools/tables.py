@@ -15,10 +15,13 @@ from pathlib import Path
 import timm
 
 import mer_zoo
+from mer_zoo.baselines import BASELINES
 from mer_zoo.datasets._annotated import SheetCorpus
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.datasets._folders import PictureCorpus
 from mer_zoo.datasets._long_videos import LongVideoCorpus
+from mer_zoo.published import published
+from mer_zoo.rules import RULES
 from mer_zoo.synth.emotions import COUNTS
 from mer_zoo.synth.emotions import TABLES as TABLES_OF_UNITS
 from mer_zoo.synth.settings import PRESETS, Settings, settings_of
@@ -114,7 +117,31 @@ def emotions() -> list[list[str]]:
     return rows
 
 
+def rules() -> list[list[str]]:
+    """Every rule by which the scored epoch is chosen, and what it leaks."""
+    return [["selection", "what it scores", "mark"], *([f"`{n}`", r.meaning, r.leak or "-"] for n, r in RULES.items())]
+
+
+def baselines() -> list[list[str]]:
+    """Every baseline that can stand where a model name stands."""
+    return [["name", "what it is"], *([f"`{name}`", baseline.summary] for name, baseline in BASELINES.items())]
+
+
+def published_numbers() -> list[list[str]]:
+    """Every published number of a whole protocol, with what chose its epoch."""
+    rows = [["protocol", "method", "UF1", "UAR", "accuracy", "epoch", "source"]]
+    for protocol in mer_zoo.list_protocols():
+        for row in published(protocol):
+            scores = ["-" if value is None else f"{value:.3f}" for value in (row.uf1, row.uar, row.accuracy)]
+            if row.part == "all":
+                rows.append([f"`{protocol}`", row.method, *scores, row.selection, row.source])
+    return rows
+
+
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
+    "rules": rules,
+    "baselines": baselines,
+    "published": published_numbers,
     "models": models,
     "corpora": corpora,
     "flags": flags,

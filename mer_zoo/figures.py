@@ -1,0 +1,399 @@
+"""Pictures of a report: plain arrays in, a matplotlib figure out, PNG and SVG on disk.
+
+Hues are those of Okabe and Ito ("Color Universal Design", 2008), which colour-blind readers tell apart; shades go
+from white to dark blue, evenly in lightness. Neither pyplot nor matplotlib's settings beyond a call are touched.
+"""
+
+import itertools
+import os
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from mer_zoo.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Scored = tuple[float, float, float]  # a score, 0 to 1, with the lower and the upper end of its 95 % interval
+
+BLUE, SKY, ORANGE, GREEN, PURPLE, VERMILLION = "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00"
+INK, GREY, SILVER, PALE = "#222222", "#6E6E6E", "#A8A8A8", "#DDDDDD"
+GROUPS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)  # vermillion is kept for the mark of leaky results
+STEPS = [1, 2, 5, 10]  # of tick marks
+BINS = 10  # of confidence
+NAMED = 40  # persons, above which they are named by corpus only
+RASTER = 20_000  # points, above which lines are pixels in the SVG, so that it stays small
+
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    **{f"axes.spines.{side}": False for side in ("top", "right")},
+    "axes.edgecolor": GREY,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "grid.color": PALE,
+    "legend.edgecolor": "none",
+    "figure.constrained_layout.w_pad": 0.12,
+    "figure.constrained_layout.h_pad": 0.12,
+    "svg.fonttype": "none",  # text stays text: it can be found and copied, and shows in any font
+}
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Our settings upon matplotlib's own, whatever the user's file says; afterwards as before."""
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
+@_style()
+def confusion_matrix(matrix: Ints, classes: Sequence[str]) -> Figure:
+    """Clips by true class (row) and predicted one (column), each cell with its count and its share of the row.
+
+    The matrix is (C, C), counts with the target class as row; ``classes`` are C names.
+
+    Raises:
+        InputError: If the matrix is not (C, C) of whole numbers from 0 up, or holds no clip.
+    """
+    size = len(classes)
+    if matrix.shape != (size, size) or matrix.dtype.kind not in "iu" or matrix.min(initial=0) < 0 or not matrix.any():
+        raise InputError(
+            f"The confusion matrix has shape {matrix.shape} and type {matrix.dtype}; expected ({size}, {size}) counts, "
+            f"a row and a column for each of {list(classes)}, of at least one clip."
+        )
+    longest = 0.08 * max(map(len, classes))  # inches, about
+    side = min(1.2, max(0.62, 4.2 / size))  # inches of a cell
+    slanted = longest > side
+    width, height = min(max(longest, 0.8), 1.5) + 1, 1.2 + slanted * 0.7 * min(longest, 2)
+    figure = Figure((size * side + width, size * side + height), layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    pale = 1.6  # black stands out from the darkest cell, too: contrast of 6 (WCAG 2, 1.4.3)
+    axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=pale, edgecolors="white", linewidth=1.5)
+    for (row, column), count in np.ndenumerate(matrix):
+        text = f"{count:,}\n{shares[row, column]:.0%}" if count else "0"
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color="black")
+    axes.set(aspect="equal", xlabel="predicted class", ylabel="true class", ylim=(size, 0))
+    axes.set_title(f"{_number(matrix.sum(), 'clip')}, % of each row")
+    middles = np.arange(size) + 0.5
+    _name_columns(axes, middles, [_short(name, 25) for name in classes], slanted=slanted)
+    clips = [_number(total, "clip") for total in matrix.sum(axis=1)]
+    axes.set_yticks(middles, [f"{_wrapped(name, 18)}\n{total}" for name, total in zip(classes, clips, strict=True)])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+@_style()
+def person_accuracy(right: Mapping[str, tuple[int, int]]) -> Figure:
+    """Each person's share of clips that were predicted right, and below, how many clips there are.
+
+    Takes clips predicted right, and all clips, by person, ``corpus/subject``. Persons stand by corpus, best first.
+
+    Raises:
+        InputError: If there is no person, or one has no clip or more right ones than clips.
+    """
+    bad = {person: pair for person, pair in right.items() if not 0 <= pair[0] <= pair[1] or not pair[1]}
+    if bad or not right:
+        raise InputError(
+            f"{len(bad)} of {len(right)} persons cannot be: {dict(list(bad.items())[:3])}; expected a person or more, "
+            "and for each how many clips were predicted right and how many there are, at least one."
+        )
+    persons = sorted(right, key=lambda name: (name.rpartition("/")[0], -right[name][0] / right[name][1], name))
+    corpora, corpus = np.unique([name.rpartition("/")[0] for name in persons], return_inverse=True)
+    x = np.arange(len(persons)) + corpus * max(1.0, len(persons) / 60)  # a gap between corpora
+    inches = min(10.0, max(4.6, 0.2 * x[-1] + 1.4))
+    slot = 72 * (inches - 0.9) / max(x[-1] + 1, 4)  # points across that a person has, about
+    figure = Figure((inches, 4.6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    hits, clips = np.array([right[person] for person in persons]).T
+    colours = [GROUPS[i % len(GROUPS)] for i in corpus]
+    top.scatter(x, hits / clips, min(5, max(3, slot)) ** 2, colours)
+    bottom.vlines(x, 0, clips, colours, linewidth=0.75 * slot)
+    share = hits.sum() / clips.sum()
+    top.axhline(share, color=INK, linestyle="--", linewidth=1)
+    top.set(ylabel="share predicted right", ylim=(-0.04, 1.04))
+    top.set_title(f"{_number(len(right), 'person')}; dashed: all {_number(clips.sum(), 'clip')}, {share:.3f} right")
+    margin = max(0.8, 2 - x[-1] / 2)
+    bottom.set(ylabel="clips", ylim=(0, 1.05 * clips.max()), xlim=(-margin, x[-1] + margin))
+    bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True, steps=STEPS))
+    if len(persons) <= NAMED:
+        bottom.set_xticks(x, [_short(person, 28) for person in persons], rotation=90, fontsize=8)
+    else:
+        _name_corpora(bottom, x, corpora[corpus])
+    for axes in (top, bottom):
+        axes.grid(axis="y")
+        axes.tick_params(axis="x", length=0)
+    return figure
+
+
+def _name_corpora(axes: Axes, x: Floats, corpora: npt.NDArray[np.str_]) -> None:
+    """Name each corpus in the middle of its persons; slanted, if that is narrow."""
+    names, sizes = np.unique(corpora, return_counts=True)
+    labels = [f"{_short(name, 20)} ({size})" for name, size in zip(names, sizes, strict=True)]
+    middles = [x[corpora == name].mean() for name in names]
+    _name_columns(axes, middles, labels, slanted=min(sizes) < 0.2 * len(x) and len(names) > 1)
+    axes.set_xlabel("corpus (persons)")
+
+
+def _name_columns(axes: Axes, x: npt.ArrayLike, names: Sequence[str], *, slanted: bool) -> None:
+    axes.set_xticks(x, names, rotation=40 * slanted, ha="right" if slanted else "center", rotation_mode="anchor")
+
+
+@_style()
+def class_bars(scores: Mapping[str, Mapping[str, Scored]]) -> Figure:
+    """Bars of the scores of each class, with their intervals as whiskers and in figures.
+
+    Args:
+        scores: Class -> score, such as ``F1`` and ``recall``, one to three -> value, low, high. The ends may be NaN
+            where there is no interval, the value where there is no score.
+
+    Raises:
+        InputError: If there is no class, the classes have other scores, or one lies outside 0 to 1.
+    """
+    kinds = list(next(iter(scores.values()), {}))
+    if not 1 <= len(kinds) <= 3 or any(list(each) != kinds for each in scores.values()):
+        found = {name: list(each) for name, each in scores.items()}
+        raise InputError(f"Scores are {found}; expected a class or more, and for each the same one to three.")
+    height = 0.8 / len(kinds)
+    figure = Figure((7.2, 1.3 + (0.25 * len(kinds) + 0.1) * len(scores)), layout="constrained")
+    axes = figure.subplots()
+    for i, (kind, colour) in enumerate(zip(kinds, GROUPS, strict=False)):
+        places = np.arange(len(scores)) + (i - (len(kinds) - 1) / 2) * height
+        scored = [each[kind] for each in scores.values()]
+        axes.barh(places, [np.nan_to_num(each[0]) for each in scored], 0.9 * height, color=colour, label=kind)
+        for place, each in zip(places, scored, strict=True):
+            _whisker(axes, place, each, "black")
+    _score_axis(axes, [_wrapped(name, 30) for name in scores], " and ".join(kinds))
+    axes.set_title(f"{' and '.join(kinds)} of each class")
+    axes.legend(loc="lower left", bbox_to_anchor=(1, 0.99), ncols=len(kinds), columnspacing=1, handlelength=1)
+    return figure
+
+
+@_style()
+def runs_side_by_side(scores: Mapping[str, Scored], others: Mapping[str, float] | None = None) -> Figure:
+    """UF1 of several runs with their intervals, and, below, of others without: majority, svm, chance.
+
+    Takes value, low and high by run, where NaN is as in ``class_bars``, and the values of others by name.
+
+    Raises:
+        InputError: If there is no run, or a score lies outside 0 to 1.
+    """
+    if not scores:
+        raise InputError("No run to draw; expected at least one.")
+    marks = others or {}
+    names = [_wrapped(name, 30) for name in [*scores, *marks]]
+    figure = Figure((7.2, 1.0 + 0.3 * len(names) + 0.12 * "".join(names).count("\n")), layout="constrained")
+    axes = figure.subplots()
+    for place, scored in enumerate(scores.values()):
+        _whisker(axes, place, scored, BLUE)
+        axes.plot(scored[0], place, "o", color=BLUE)
+    for place, value in enumerate(marks.values(), start=len(scores)):
+        _whisker(axes, place, (value, np.nan, np.nan), GREY)
+        axes.plot(value, place, "D", color=GREY, fillstyle="none")
+    if marks:
+        axes.axhline(len(scores) - 0.5, color=GREY, linewidth=0.8)
+    _score_axis(axes, names, "UF1")
+    axes.set_title("UF1 of runs" + (" (dots) and of references (diamonds)" if marks else ""))
+    return figure
+
+
+def _whisker(axes: Axes, y: float, scored: Scored, colour: str) -> None:
+    """The interval as a line, and the score in figures to the right of the axes."""
+    value, low, high = scored
+    if any(part < 0 or part > 1 for part in scored):
+        raise InputError(f"A score is {scored}; expected value, low and high from 0 to 1, or NaN.")
+    between = f" ({low:.2f} to {high:.2f})" if np.isfinite([low, high]).all() else ""
+    axes.plot([low, high], [y, y], "|-", color=colour, linewidth=1.2)
+    text = f"{value:.3f}{between}" if np.isfinite(value) else "no score"
+    axes.text(1.03, y, text, transform=axes.get_yaxis_transform(), va="center")
+
+
+def _score_axis(axes: Axes, names: Sequence[str], label: str) -> None:
+    axes.set_yticks(np.arange(len(names)), names)
+    axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel=f"{label}, whiskers: 95 % interval")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    axes.spines["left"].set_visible(False)
+
+
+@_style()
+def loss_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
+    """Training loss of each fold over epochs, with the median and the middle 80 % of folds.
+
+    Takes the mean loss of each epoch by fold; lengths may differ, and NaN leaves a gap.
+
+    Raises:
+        InputError: If there is no finite loss.
+    """
+    lengths = np.array([len(curve) for curve in losses.values() if len(curve)])
+    curves = np.array(list(itertools.zip_longest(*filter(len, losses.values()), fillvalue=np.nan)), np.float64)
+    curves[~np.isfinite(curves)] = np.nan
+    if np.isnan(curves).all():
+        raise InputError(f"{len(losses)} folds and no finite loss; expected a loss of at least one epoch.")
+    figure = Figure((6.6, 4.0), layout="constrained")
+    axes = figure.subplots()
+    epochs = np.arange(1, len(curves) + 1)
+    folds = axes.plot(epochs, curves, color=SILVER, linewidth=0.7, rasterized=curves.size > RASTER)
+    folds[0].set_label("one fold")
+    if lengths.min() < len(curves) or len(curves) == 1:
+        ends = curves[lengths - 1, np.arange(len(lengths))]
+        axes.plot(lengths, ends, ".", color=GREY, markersize=4, label="its last epoch")
+    if len(lengths) > 2:
+        _middle(axes, epochs, curves)
+    if np.nanmin(curves) > 0 and np.nanmax(curves) > 30 * np.nanmin(curves):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="epoch", ylabel="mean training loss", xlim=(0.5, len(curves) + 0.5))
+    axes.set_title(f"Training loss of {_number(len(lengths), 'fold')}")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=STEPS))
+    axes.grid()
+    axes.legend(loc="upper right")
+    return figure
+
+
+def _middle(axes: Axes, epochs: Ints, curves: Floats) -> None:
+    """Median and middle 80 % over folds, as far as half of them go: of fewer, they would say which folds stop late."""
+    half = np.isfinite(curves).sum(axis=1) * 2 >= curves.shape[1]
+    low, median, high = np.nanquantile(curves[half], [0.1, 0.5, 0.9], axis=1)
+    axes.fill_between(epochs[half], low, high, color=BLUE, alpha=0.3, linewidth=0, label="middle 80 %", zorder=2)
+    dot = "o" if half.sum() == 1 else ""
+    axes.plot(epochs[half], median, marker=dot, color=BLUE, linewidth=2, label="median of folds", zorder=3)
+
+
+def expected_calibration_error(probabilities: Floats, target: Ints) -> float:
+    """Mean over clips of how far confidence and share of right clips lie apart in ten equal bins, from 0 to 1.
+
+    Confidence is the probability of the predicted class, which is the most probable one (the first of equals). The
+    bin of a clip is the one with lower end < confidence <= upper end.
+
+    Args:
+        probabilities: (N, C), rows that sum to one.
+        target: (N,) class indices.
+
+    Raises:
+        InputError: If the shapes do not fit, a row is no distribution, or an index is none of 0..C-1.
+
+    Source:
+        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
+    """
+    clips, confidence, right = _bins(probabilities, target)
+    return float(np.nansum(clips * np.abs(right - confidence)) / clips.sum())
+
+
+def _bins(probabilities: Floats, target: Ints) -> tuple[Ints, Floats, Floats]:
+    """Clips, mean confidence and share of right clips of each bin; NaN where a bin is empty."""
+    fits = probabilities.ndim == 2 and target.shape == probabilities.shape[:1] and target.size > 0
+    if not fits or not np.isin(target, np.arange(probabilities.shape[1])).all():
+        raise InputError(
+            f"Probabilities of shape {probabilities.shape} and targets of shape {target.shape}; expected (N, C) and "
+            "(N,), of one clip or more, and targets among 0..C-1."
+        )
+    if not (np.abs(probabilities.sum(axis=1) - 1) < 1e-3).all() or probabilities.min() < 0:
+        raise InputError("Some rows of probabilities are negative, NaN or do not sum to 1; leave out failed folds.")
+    confidence = np.minimum(probabilities.max(axis=1), 1.0)
+    which = np.digitize(confidence, np.arange(BINS) / BINS, right=True) - 1
+    clips = np.bincount(which, minlength=BINS)
+    hit = probabilities.argmax(axis=1) == target
+    sums = [np.bincount(which, weights=values, minlength=BINS) for values in (confidence, hit)]
+    means = [np.divide(total, clips, out=np.full(BINS, np.nan), where=clips > 0) for total in sums]
+    return clips, means[0], means[1]
+
+
+@_style()
+def calibration(probabilities: Floats, target: Ints) -> Figure:
+    """Reliability diagram: share of right clips against confidence above, clips of each bin below.
+
+    Args, bins and errors are those of ``expected_calibration_error``, whose value the title gives.
+    """
+    clips, confidence, right = _bins(probabilities, target)
+    figure = Figure((5.2, 5.6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    top.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="as often right as sure")
+    top.vlines(confidence, confidence, right, color=ORANGE, linewidth=3, label="gap")
+    top.scatter(confidence, right, 8 + 60 * clips / clips.max(), color=BLUE, label="clips of one bin", zorder=3)
+    top.set(ylabel="share predicted right", xlim=(0, 1), ylim=(-0.04, 1.04))
+    error = expected_calibration_error(probabilities, target)
+    top.set_title(f"{_number(clips.sum(), 'clip')}, expected calibration error {error:.3f}")
+    top.legend(loc="upper left")
+    bars = bottom.bar((np.arange(BINS) + 0.5) / BINS, clips, 0.9 / BINS, color=BLUE)
+    bottom.bar_label(bars, [f"{count:,}" if count else "" for count in clips], padding=2, fontsize=8)
+    bottom.set(xlabel="confidence: probability of the predicted class", ylabel="clips", ylim=(0, 1.25 * clips.max()))
+    bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True, steps=STEPS))
+    for axes in (top, bottom):
+        axes.set_xticks(np.arange(0, BINS + 1, 2) / BINS)
+        axes.grid()
+    return figure
+
+
+def _wrapped(name: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(name, width, max_lines=3, placeholder=" …"))
+
+
+def _short(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def save(figures: Mapping[str, Figure], folder: str | Path, mark: str | None = None) -> list[Path]:
+    """Write each figure as ``<name>.png``, 150 pixels an inch, and ``<name>.svg``, each whole or not at all.
+
+    The same figures give the same bytes on the same machine. The folder is made if it is not there.
+
+    The mark is what readers must know, such as "chosen on test subjects". It is written large above the axes of every
+    figure, which keeps it, with a frame all around that lacks a side where it was cut off, and into the files' facts.
+
+    Raises:
+        InputError: If a name is no name of a file.
+    """
+    bad = [name for name in figures if not name or name.startswith(".") or Path(name).name != name]
+    if bad:
+        raise InputError(f"Figures cannot be named {bad}; expected names of files without folder or suffix.")
+    folder = Path(folder).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, figure in figures.items():
+        with _style(), matplotlib.rc_context({"svg.hashsalt": name}):
+            if mark:
+                _stamp(figure, mark)
+            engine = figure.get_layout_engine()
+            if engine is not None:
+                engine.execute(figure)
+                figure.set_layout_engine(None)  # laid out once: anew, everything would move by a hair
+            files += [_write(figure, folder / f"{name}.{suffix}", mark or "") for suffix in ("png", "svg")]
+    return files
+
+
+def _write(figure: Figure, file: Path, mark: str) -> Path:
+    facts = {"Title": file.stem, "Description": mark} | ({"Date": None} if file.suffix == ".svg" else {})
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    figure.savefig(temporary, format=file.suffix[1:], dpi=150, metadata=facts)
+    temporary.replace(file)
+    return file
+
+
+def _stamp(figure: Figure, mark: str) -> None:
+    """Write the mark above the axes, which stay as large as they were, and draw the frame."""
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(mark, int(width * 6.5))
+    if figure.get_suptitle() == "\n".join(lines):
+        return
+    figure.suptitle("\n".join(lines), color=VERMILLION, fontsize=14, fontweight="bold")
+    figure.set_size_inches(width, height + 0.24 * len(lines) + 0.1)
+    figure.patch.set(edgecolor=VERMILLION, linewidth=8)
+    figure.set_layout_engine("constrained")
