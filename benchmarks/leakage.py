@@ -29,7 +29,7 @@ HONEST, LEAKY, NULL, SVM = "#0072B2", "#D55E00", "#999999", "#009E73"  # of Okab
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flow", type=Path, help="the flow images of MEGC 2019, as published")
-    parser.add_argument("--persons", type=int, default=24, help="rendered ones (%(default)s)")
+    parser.add_argument("--persons", type=int, default=16, help="rendered ones (%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/leakage"))

@@ -120,6 +120,20 @@ def test_cells_of_a_confusion_matrix_say_count_and_share_of_the_row() -> None:
     assert axes.yaxis_inverted()  # the first class above, as in the table
 
 
+def test_names_of_any_length_take_three_lines_at_most() -> None:
+    long = "a class whose name goes on " * 20
+    [cells], [bars] = (
+        _axes(figure)
+        for figure in (
+            figures.confusion_matrix(np.eye(2, dtype=np.int64), [long, "b"]),
+            figures.class_bars({long: {"F1": (0.5, NAN, NAN)}}),
+        )
+    )
+    assert [label.count("\n") for label in _labels(cells.yaxis)] == [2 + 1, 1]  # one more for the clips
+    assert [label.count("\n") for label in _labels(bars.yaxis)] == [2]
+    assert max(map(len, _labels(cells.xaxis))) <= 25
+
+
 def test_counts_stand_out_from_every_shade() -> None:
     """Contrast of WCAG 2, 1.4.3: 4.5 or more."""
     figure = figures.confusion_matrix(np.array([[100, 0], [50, 50]]), ["a", "b"])
@@ -175,13 +189,13 @@ def test_runs_are_dots_above_and_others_diamonds_below() -> None:
 
 
 def test_loss_curves_of_uneven_folds_have_a_median_as_far_as_half_of_them_go() -> None:
-    losses = {"a": [3.0, 2.0], "b": [5.0, NAN, 1.0, 0.5], "c": [4.0, 3.0, 2.0], "d": []}
+    losses = {"a": [3.0, 2.0], "b": [5.0, NAN, 1.0, 0.5], "c": [4.0, 3.0, 2.0], "d": [6.0, 5.0], "e": []}
     [axes] = _axes(figures.loss_curves(losses))
     lines = {line.get_label(): line for line in axes.lines}
     np.testing.assert_array_equal(lines["one fold"].get_ydata(), [3, 2, NAN, NAN])
-    np.testing.assert_array_equal(lines["median of folds"].get_xydata(), [[1, 4], [2, 2.5], [3, 1.5]])
-    np.testing.assert_array_equal(lines["its last epoch"].get_xydata(), [[2, 2], [4, 0.5], [3, 2]])
-    assert axes.get_title(loc="left") == "Training loss of 3 folds"
+    np.testing.assert_array_equal(lines["median of folds"].get_xydata(), [[1, 4.5], [2, 3], [3, 1.5]])
+    np.testing.assert_array_equal(lines["its last epoch"].get_xydata(), [[2, 2], [4, 0.5], [3, 2], [2, 5]])
+    assert axes.get_title(loc="left") == "Training loss of 4 folds"
 
 
 def test_loss_curves_are_logarithmic_only_where_they_span_much() -> None:

@@ -13,7 +13,7 @@ from mer_zoo.errors import InputError
 MARK = 'chosen on "test" subjects & <others>'
 TEXT = """# casme2-5: UF1 0.512
 
-Of model `off_apexnet_x`, which is off_apexnet_x; α ≥ β.
+Of model `off_apexnet_x`, which is off_apexnet_x; é ≥ ß.
 
 - Note: a < b & c <script>alert(1)</script>
 
@@ -24,7 +24,7 @@ Of model `off_apexnet_x`, which is off_apexnet_x; α ≥ β.
 | <b>joy</b> |    12 | 0.500 |
 | R&D       |     3 | 0.250 |
 """
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><text id="text_1">α &lt; β</text></svg>'
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><text id="text_1">é &lt; ß</text></svg>'
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -86,7 +86,7 @@ def test_a_page_is_balanced_and_brings_all_that_it_needs(tmp_path: Path, figures
 
 def test_text_and_names_are_shown_as_they_are_written(tmp_path: Path) -> None:
     page = _read(pages.write_page(tmp_path, "casme2-5 <x>", TEXT, []))
-    for written in ("casme2-5 <x>", "a < b & c <script>alert(1)</script>", "<b>joy</b>", "R&D", "α ≥ β"):
+    for written in ("casme2-5 <x>", "a < b & c <script>alert(1)</script>", "<b>joy</b>", "R&D", "é ≥ ß"):
         assert written in page.text
     assert '<div onclick="alert(2)">block</div>' in page.text
     assert not page.all("b")
@@ -121,7 +121,7 @@ def test_the_mark_is_a_banner_in_the_title_and_at_each_figure(tmp_path: Path, fi
 
 
 def test_a_page_reads_the_same_in_any_encoding(tmp_path: Path) -> None:
-    file = pages.write_page(tmp_path, "α", TEXT + "\n日本語 😀\n", [], "β")
+    file = pages.write_page(tmp_path, "é", TEXT + "\n日本語 😀\n", [], "ß")
     assert "日本語 😀" in Reader(file.read_bytes().decode("ascii")).text
 
 

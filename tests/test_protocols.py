@@ -319,7 +319,7 @@ def test_a_report_says_that_faces_stood_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "classes", "words"), [("megc2019-hde", 3, "needs two corpora"), ("dfme-7", 7, "need ten persons")]
+    ("name", "classes", "words"), [("megc2019-hde", 3, "needs two corpora"), ("dfme-7", 7, "need 10 persons")]
 )
 def test_a_few_faces_of_one_corpus_cannot_be_parted_by_every_rule(name: str, classes: Any, words: str) -> None:
     protocol = mer_zoo.get_protocol(name)
