@@ -118,12 +118,12 @@ def _column(axes: Axes, place: int, scores: Mapping[str, Any], colour: str) -> N
     first = place == 0
     places = [place - 0.12 + 0.12 * i for i in range(len(scores["network"]))]
     axes.scatter(
-        places, scores["network"], s=45, color=colour, zorder=3, label="STSTNet, a dot a seed" if first else None
+        places, scores["network"], s=45, color=colour, zorder=3, label="STSTNet, a dot a seed" if first else "_"
     )
-    label = "support-vector machine, same folds" if first else None
+    label = "support-vector machine, same folds" if first else "_"
     svm = statistics.mean(scores["svm"])
     axes.hlines(svm, place - 0.3, place + 0.3, color=SVM, linestyle="--", label=label)
-    label = f"guessing, best of {RECIPE.epochs} epochs where the rule allows" if first else None
+    label = f"guessing, best of {RECIPE.epochs} epochs where the rule allows" if first else "_"
     axes.bar(place, scores["guess"][RECIPE.epochs], width=0.6, color=NULL, alpha=0.45, label=label)
 
 

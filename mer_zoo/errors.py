@@ -33,6 +33,10 @@ class LeakError(MerZooError, ValueError):
     """Something of the test part would be learnt from, so that the score would mean nothing."""
 
 
+class DivergedError(MerZooError):
+    """The loss, or what a network answers, is no longer a number."""
+
+
 class CorpusError(MerZooError, ValueError):
     """A folder or file does not hold the corpus that it should."""
 

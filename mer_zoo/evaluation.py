@@ -31,8 +31,8 @@ from mer_zoo.random_clips import random_split, ten_copies
 from mer_zoo.rules import RULES, check_rule
 from mer_zoo.runs import RunFolder, assemble, rows_hash
 from mer_zoo.seeds import one_thread, seeded
-from mer_zoo.selection import Make, Training
-from mer_zoo.training import ClipDataset, Device, Recipe, check_device, predict
+from mer_zoo.selection import Make, Training, check_inner_folds
+from mer_zoo.training import ClipDataset, Device, Recipe, check_device, place_of, predict
 from mer_zoo.types import Fold, InputSpec, seen_by, spec_of
 
 Material = tuple[ClipDataset, list[Fold]]
@@ -94,21 +94,28 @@ def evaluate(
     recipes = _recipes(recipe, selection)
     check_rule(selection, i_know_this_leaks)
     _check_arguments(recipes, jobs, device)
-    if keep_weights and out is None:
-        raise InputError("keep_weights needs a folder to keep them in; pass out=FOLDER.")
+    if keep_weights and (out is None or build in BASELINES):
+        raise InputError("keep_weights needs a folder, out=FOLDER, and a network; a baseline has none to keep.")
     make = _factory(build, protocol)
     model = None if make is None else _fresh(make, recipes[0].seed)
     corpora = open_corpora(protocol, roots)
     mixed = recipes[0].seed if selection == "random-clip" else None
     data, folds = _material(protocol, corpora, _spec(model, corpora.values()), cache, mixed)
+    if selection == "nested":
+        check_inner_folds(folds)
     if model is None:
         facts = _describe_baseline(str(build), selection)
     else:
         check_seen(model, (sample for fold in folds for sample in fold.test))
         facts = _describe(build, model, data)
     folder = RunFolder(
-        Path(out).expanduser() if out else None,
-        {**_settings(protocol, selection, recipes, (data, folds)), **facts, "keep_weights": keep_weights},
+        None if out is None else Path(out).expanduser(),
+        {
+            **_settings(protocol, selection, recipes, (data, folds)),
+            **facts,
+            "device": place_of(device).type,
+            "keep_weights": keep_weights,
+        },
     )
     work = Work(
         training=None if make is None else Training(make, recipes, selection, device),
@@ -183,13 +190,18 @@ def _fresh(make: Make, seed: int) -> nn.Module:
     """A first model, after making sure that a second one shares nothing with it."""
     with seeded(seed):
         first, second = make(), make()
-    ours = {id(tensor) for tensor in first.state_dict(keep_vars=True).values()}
-    if first is second or any(id(tensor) in ours for tensor in second.state_dict(keep_vars=True).values()):
+    if first is second or _storages(first) & _storages(second):
         raise InputError(
             "build returns modules that share weights, so each fold would start from what others have learnt, their "
             "test persons included; make every part anew inside it."
         )
     return first
+
+
+def _storages(model: nn.Module) -> set[int]:
+    """Where weights and buffers lie in memory; tensors may share a place without being one."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.numel() and not tensor.is_meta}
 
 
 def _describe(build: Build, model: nn.Module, data: ClipDataset) -> dict[str, Any]:
@@ -238,10 +250,11 @@ def _spec(model: nn.Module | None, corpora: Iterable[Corpus]) -> InputSpec:
 
 
 def _recipes(recipe: Recipe | Sequence[Recipe] | None, selection: str) -> tuple[Recipe, ...]:
-    recipes = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe or [Recipe()])
-    wrong = [type(each).__name__ for each in recipes if not isinstance(each, Recipe)]
-    if wrong or isinstance(recipe, dict):
-        raise InputError(f"recipe is a {type(recipe).__name__}; expected mer_zoo.Recipe(…), or for 'nested' several.")
+    if recipe is None or isinstance(recipe, Recipe):
+        return (recipe or Recipe(),)
+    recipes = tuple(recipe) if isinstance(recipe, Sequence) else ()
+    if not recipes or not all(isinstance(each, Recipe) for each in recipes):
+        raise InputError(f"recipe is {recipe!r:.60}; expected mer_zoo.Recipe(…), or for 'nested' a list of them.")
     if len(recipes) > 1 and selection != "nested":
         raise InputError(f"{len(recipes)} recipes to choose from; only selection='nested' chooses, give one to others.")
     return recipes

@@ -3,6 +3,7 @@
 A fold that fails says why and does not stop the others; a leak stops all.
 """
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pandas as pd
 from torch import nn
 
 from mer_zoo.baselines import BASELINES, baseline_answers, pooled
-from mer_zoo.errors import LeakError, RunError
+from mer_zoo.errors import DivergedError, LeakError, RunError
 from mer_zoo.hub import keep_weights
 from mer_zoo.progress import Progress
 from mer_zoo.runs import Outcome, RunFolder
@@ -29,6 +30,8 @@ LOST_WORKERS = {  # what engines raise when a process of theirs is gone, by name
     *("KilledWorker", "CommClosedError"),  # Dask
     *("ActorDiedError", "RayActorError", "WorkerCrashedError", "ActorUnavailableError"),  # Ray
 }
+LOST = "Its process was lost ({}), perhaps for want of memory."
+ONE_AT_A_TIME = threading.Lock()  # within one process folds would share torch's generator and number of threads
 
 
 @dataclass(frozen=True)
@@ -61,33 +64,56 @@ def run_folds(work: Work, data: ClipDataset, folds: Sequence[Fold], jobs: int) -
         LeakError: If a fold shows one.
         RunError: If no fold succeeds.
     """
-    outcomes = {fold.name: outcome for fold in folds if (outcome := work.folder.read(fold)) is not None}
-    with Progress(len(folds), data.classes, work.folder.path) as progress:
-        for outcome in outcomes.values():
-            progress.count(outcome, new=False)
-        in_vain = 0
-        while left := [fold for fold in folds if fold.name not in outcomes]:
-            try:
-                _run_side_by_side(work, data, left, jobs, (outcomes, progress))
-            except Exception as error:
-                in_vain = 0 if len(left) > len(folds) - len(outcomes) else in_vain + 1
-                if type(error).__name__ not in LOST_WORKERS or in_vain == 2:
-                    raise
-                progress.say(f"a worker was lost ({type(error).__name__}); its folds are run again")
+    with Progress(len(folds), data.classes, work.folder.path, work.leak) as progress:
+        runner = _Runner(work, data, jobs, progress)
+        outcomes = runner.run(folds)
     _check_some_succeeded(outcomes)
     work.folder.sweep()
     return {fold.name: outcomes[fold.name] for fold in folds}
 
 
-def _run_side_by_side(
-    work: Work, data: ClipDataset, folds: Sequence[Fold], jobs: int, results: tuple[dict[str, Outcome], Progress]
-) -> None:
-    """Run folds on joblib's engine at hand, noting each as soon as it is done."""
-    outcomes, progress = results
-    engine, small = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered"), pooled(data)
-    for name, outcome in engine(joblib.delayed(run_fold)(work, data, small, fold) for fold in folds):
-        outcomes[name] = outcome
-        progress.count(outcome)
+class _Runner:
+    """Runs folds on joblib's engine at hand until each has an outcome."""
+
+    def __init__(self, work: Work, data: ClipDataset, jobs: int, progress: Progress) -> None:
+        self.work, self.data, self.small, self.jobs, self.progress = work, data, pooled(data), jobs, progress
+        self.outcomes: dict[str, Outcome] = {}
+
+    def run(self, folds: Sequence[Fold]) -> dict[str, Outcome]:
+        """Outcomes by name. Folds of a lost worker are run again; one that loses its worker by itself has failed."""
+        alone = False
+        while left := self._left(folds):
+            done, batch = len(self.outcomes), left[:1] if alone else left
+            try:
+                self._run_side_by_side(batch)
+                alone = False
+            except Exception as error:
+                name = type(error).__name__
+                if name not in LOST_WORKERS:
+                    raise
+                self.progress.say(f"a worker was lost ({name}); its folds are run again")
+                if alone:
+                    self._note(batch[0].name, _failure(self.work, self.data, batch[0], LOST.format(name)))
+                alone = not alone and len(self.outcomes) == done
+        return self.outcomes
+
+    def _left(self, folds: Sequence[Fold]) -> list[Fold]:
+        """Folds without an outcome, after those that the folder holds were read."""
+        left = [fold for fold in folds if fold.name not in self.outcomes]
+        for fold in left:
+            if (kept := self.work.folder.read(fold)) is not None:
+                self.outcomes[fold.name] = kept
+                self.progress.count(kept, new=False)
+        return [fold for fold in left if fold.name not in self.outcomes]
+
+    def _run_side_by_side(self, folds: Sequence[Fold]) -> None:
+        engine = joblib.Parallel(n_jobs=self.jobs, return_as="generator_unordered")
+        for name, outcome in engine(joblib.delayed(run_fold)(self.work, self.data, self.small, f) for f in folds):
+            self._note(name, outcome)
+
+    def _note(self, name: str, outcome: Outcome) -> None:
+        self.outcomes[name] = outcome
+        self.progress.count(outcome)
 
 
 def run_fold(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> tuple[str, Outcome]:
@@ -102,16 +128,22 @@ def run_fold(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> t
     Raises:
         LeakError: If the fold shows one; anything else that goes wrong is the outcome.
     """
-    wall, cpu = time.perf_counter(), time.process_time()
-    with one_thread():
+    with ONE_AT_A_TIME, one_thread():
         try:
-            trained = _train(work, data, small, fold)
-        except LeakError:
+            return fold.name, _run_fold(work, data, small, fold)
+        except (LeakError, OSError):
             raise
         except Exception as error:  # whatever a network does wrong, the other folds are not to blame
-            return fold.name, Outcome(_table(work, data, fold, None), error=f"{type(error).__name__}: {error}")
-        trained_in = time.process_time() - cpu
-        baselines = _baselines(work, small, fold)
+            return fold.name, _failure(work, data, fold, f"{type(error).__name__}: {error}")
+
+
+def _run_fold(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> Outcome:
+    wall, cpu = time.perf_counter(), time.process_time()
+    trained = _train(work, data, small, fold)
+    if not np.isfinite(trained.answers).all():
+        raise DivergedError("The answers about the test clips are no numbers; try a smaller lr.")
+    trained_in = time.process_time() - cpu
+    baselines = _baselines(work, small, fold)
     spent = {
         "seconds": time.perf_counter() - wall,
         "cpu_seconds": time.process_time() - cpu,
@@ -119,11 +151,13 @@ def run_fold(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> t
     }
     table = _table(work, data, fold, trained.answers)
     outcome = Outcome(table, baselines, trained.losses, {**trained.facts, **spent})
-    if work.keep_weights and work.training is not None:
-        work.folder.write(fold, outcome, partial(keep_weights, trained.model, data.classes, work.leak))
-    else:
-        work.folder.write(fold, outcome)
-    return fold.name, outcome
+    keep = partial(keep_weights, trained.model, data.classes, work.leak) if work.keep_weights else None
+    work.folder.write(fold, outcome, keep)
+    return outcome
+
+
+def _failure(work: Work, data: ClipDataset, fold: Fold, why: str) -> Outcome:
+    return Outcome(_table(work, data, fold, None), error=why)
 
 
 def _train(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> Trained:
@@ -152,17 +186,16 @@ def _table(work: Work, data: ClipDataset, fold: Fold, answers: Answers | None) -
         "clip": [s.clip for s in fold.test],
         "fold": fold.name,
         **({"repeat": fold.repeat} if work.repeated else {}),
-        **_verdicts(test, shares),
+        **_verdicts(test, shares, failed=answers is None),
         **{f"p_{name}": shares[:, i] for i, name in enumerate(data.classes)},
         **({"note": work.leak} if work.leak else {}),
     }
     return pd.DataFrame(columns)
 
 
-def _verdicts(test: ClipDataset, shares: Answers) -> dict[str, Any]:
+def _verdicts(test: ClipDataset, shares: Answers, failed: bool) -> dict[str, Any]:
     """Columns of what is true and what was predicted, -1 where nothing was."""
-    targets, failed = np.array(test.targets), np.isnan(shares).any()
-    calls = called(shares, test.many)
+    targets, calls = np.array(test.targets), called(shares, test.many)
     if not test.many:
         return {"target": targets, "pred": -1 if failed else calls.argmax(axis=1)}
     return {

@@ -24,7 +24,12 @@ def human(sample: Sample) -> str:
     >>> human(Sample(corpus="smic_e", subject="s01", clip="s1_ne_01", emotion="negative"))
     'smic/s1'
     """
-    return f"{SAME_PEOPLE.get(sample.corpus, sample.corpus)}/{plain(sample.subject)}"
+    return human_of(sample.corpus, sample.subject)
+
+
+def human_of(corpus: str, subject: str) -> str:
+    """The same for the two parts of ``Sample.person``."""
+    return f"{SAME_PEOPLE.get(corpus, corpus)}/{plain(subject)}"
 
 
 def leave_one_subject_out(samples: Sequence[Sample]) -> list[Fold]:
@@ -132,18 +137,32 @@ def check_folds(folds: Sequence[Fold], samples: Sequence[Sample]) -> None:
 
     Raises:
         LeakError: If a person is on both sides of a fold.
-        InputError: If there is no fold, if two have one name, if one has a clip that is not among the samples, if a
-            clip is tested twice within one repetition, or if repetitions test different clips.
+        InputError: If there is no fold, if two have one name or one that is no path, if one has a clip that is not
+            among the samples, if a clip is tested twice within one repetition, or if repetitions test different clips.
     """
     names = Counter(fold.name for fold in folds)
     if not names:
         raise InputError("There are no folds; the function that makes them must return one or more.")
     if len(names) < len(folds):
         raise InputError(f"Folds share names: {[name for name, times in names.items() if times > 1][:3]}.")
+    _check_names(names)
     who = {s.key: human(s) for s in samples}
     for fold in folds:
         _check_sides(fold, who)
     _check_tested(folds)
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Refuse names that are no folders of their own, one beside the other."""
+    taken = set(names)
+    for name in taken:
+        parts = name.split("/")
+        above = {"/".join(parts[:i]) for i in range(1, len(parts))}
+        if {"", ".", ".."} & set(parts) or above & taken:
+            raise InputError(
+                f"A fold is named {name!r}, which is no folder of its own; expected names such as casme2/sub01, none "
+                "of them the beginning of another."
+            )
 
 
 def _check_sides(fold: Fold, who: Mapping[str, str]) -> None:

@@ -5,19 +5,23 @@ that a person chose by reading test scores.
 """
 
 import contextlib
+import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from mer_zoo.copies import find_copies
 from mer_zoo.errors import LeakError
-from mer_zoo.folds import SAME_PEOPLE, human
+from mer_zoo.folds import SAME_PEOPLE, human, human_of
 from mer_zoo.standardise import standardisers
-from mer_zoo.training import ClipDataset, predict
-from mer_zoo.types import Fold, Sample, plain, seen_by
+from mer_zoo.training import ClipDataset, Device, predict
+from mer_zoo.types import UNNAMED, Fold, Sample, plain, seen_by
+
+logger = logging.getLogger("mer_zoo")
 
 RELEASES = {"megc2019_flow": ("smic", "casme2", "samm")}  # corpora that hold clips of others
 
@@ -50,6 +54,8 @@ def check_seen(model: nn.Module, tested: Iterable[Sample]) -> None:
         LeakError: Naming them.
     """
     seen = seen_by(model)
+    if UNNAMED in seen:
+        logger.warning("The weights were fitted on tensors, so it is not known whose clips they have seen.")
     patterns = {name for entry in seen for name in _patterns(entry)}
     known = sorted({s.person for s in tested if any(fnmatch(name, p) for name in _names(s) for p in patterns)})
     if known:
@@ -97,21 +103,22 @@ def check_statistics(model: nn.Module, fold: Fold) -> None:
 
 
 def _check_apart(used: Collection[str], fold: Fold, what: str) -> None:
-    tested = sorted(s.key for s in fold.test if s.key in used)
-    if tested:
+    tested = {human(s) for s in fold.test}
+    known = sorted(key for key in used if human_of(*key.split("/")[:2]) in tested)
+    if known:
         raise LeakError(
-            f"{what} of {len(used)} clips, of which fold {fold.name!r} tests {len(tested)}: {tested[:3]}. Compute them "
-            "on the training part of each fold."
+            f"{what} of {len(used)} clips, {len(known)} of them of persons whom fold {fold.name!r} tests: {known[:3]}. "
+            "Compute them on the training part of each fold."
         )
 
 
-def check_neighbours(model: nn.Module, data: ClipDataset) -> None:
+def check_neighbours(model: nn.Module, data: ClipDataset, device: Device = "cpu") -> None:
     """Refuse a model whose answer about a clip depends on the clips beside it: they are of the test part.
 
     Raises:
         LeakError: If it does, as when batch normalisation takes its statistics from the batch at hand.
     """
-    ask = partial(predict, model, device="cpu")
+    ask = partial(predict, model, device=device)
     with untouched(model):
         together = ask(data)
         alone = torch.cat([ask(data.subset([sample])) for sample in data.samples])
@@ -130,14 +137,19 @@ def untouched(model: nn.Module) -> Iterator[None]:
     Raises:
         LeakError: If it does not, naming what changed.
     """
-    before = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    before = {name: value.detach().clone() for name, value in _state(model)}
     yield
-    changed = [name for name, value in model.state_dict().items() if not _same(value, before[name])]
+    changed = [name for name, value in _state(model) if name not in before or not _same(value, before[name])]
     if changed:
         raise LeakError(
             f"Predicting changed {', '.join(changed[:3])}: held-out clips have touched the model. Is a layer kept in "
             "training mode, such as batch normalisation? Let eval() reach it."
         )
+
+
+def _state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Weights and buffers, those that are not saved included."""
+    return chain(model.named_parameters(), model.named_buffers())
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -90,7 +90,7 @@ def keep_weights(model: Any, classes: Sequence[str], leak: str | None, folder: P
         return
     folder.mkdir()
     facts = {"format": "pt", "classes": json.dumps(list(classes)), "trained_on": json.dumps(seen_by(model))}
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={**facts, **({"leak": leak} if leak else {})})
 
 

@@ -1,5 +1,6 @@
-"""How a run gets on: a bar on a terminal, quiet where CI is set; beside the folds ``log.txt``, ``progress.csv``, and for
-TensorBoard, if it is installed, ``tensorboard/``.
+"""How a run gets on: a bar on a terminal, quiet where CI is set, and files beside the folds.
+
+These are ``log.txt``, ``progress.csv`` and, if TensorBoard is installed, ``tensorboard/``.
 """
 
 import importlib.util
@@ -20,7 +21,7 @@ from mer_zoo.runs import Outcome
 
 logger = logging.getLogger("mer_zoo")
 
-COLUMNS = "time,fold,clips,folds_done,folds,uf1,uar,accuracy,seconds,error"
+COLUMNS = "time,fold,clips,folds_done,folds,uf1,uar,accuracy,seconds,error,note"
 
 
 class Progress:
@@ -30,14 +31,17 @@ class Progress:
         folds: How many there are.
         classes: Names by class index.
         folder: Of the run; None writes no file.
+        leak: The mark of a rule that leaks, to stand beside every score.
     """
 
-    def __init__(self, folds: int, classes: Sequence[str], folder: Path | None) -> None:
-        self.folds, self.folder = folds, folder
+    def __init__(self, folds: int, classes: Sequence[str], folder: Path | None, leak: str | None) -> None:
+        self.folds, self.folder, self.leak = folds, folder, leak
         self.done, self.failed, self.new = 0, 0, 0
         self.matrix = np.zeros((len(classes), len(classes)), np.int64)
         self.started = time.monotonic()
-        self.bar = tqdm(total=folds, unit="fold", disable=bool(os.environ.get("CI")))
+        self.bar = tqdm(
+            total=folds, unit="fold", disable=True if os.environ.get("CI") else None
+        )  # None: off a terminal
         self.board = _tensorboard(folder)
 
     def __enter__(self) -> Self:
@@ -79,7 +83,8 @@ class Progress:
 
     def _so_far(self) -> str:
         words = [f"{name.upper() if name != 'accuracy' else name} {value:.3f}" for name, value in self.scores().items()]
-        return ", ".join(words + [f"{self.failed} failed"] * bool(self.failed))
+        mark = [self.leak] if words and self.leak else []
+        return ", ".join([*words, *mark, *[f"{self.failed} failed"] * bool(self.failed)])
 
     def _note(self, outcome: Outcome) -> None:
         """Write a fold down wherever it is kept."""
@@ -89,13 +94,13 @@ class Progress:
         self._log(f"{self.done}/{self.folds} {fold}: {what}; {self._so_far()}; {_clock(left)} left")
         values = [_now(), fold, len(outcome.table), self.done, self.folds]
         values += [f"{scores[name]:.6f}" if name in scores else "" for name in ("uf1", "uar", "accuracy")]
-        values += [f"{outcome.facts.get('seconds', 0):.3f}", outcome.error.replace('"', "'")]
+        values += [f"{outcome.facts.get('seconds', 0):.3f}", outcome.error.replace('"', "'"), self.leak or ""]
         self._append("progress.csv", ",".join(f'"{value}"' for value in values), header=COLUMNS)
         if self.board is not None:
             for epoch, loss in enumerate(outcome.losses, start=1):
                 self.board.add_scalar(f"loss/{fold}", loss, epoch)
             for name, value in scores.items():
-                self.board.add_scalar(f"so far/{name}", value, self.done)
+                self.board.add_scalar(f"so far{f' ({self.leak})' if self.leak else ''}/{name}", value, self.done)
             self.board.flush()
 
     def _log(self, line: str) -> None:

@@ -44,7 +44,7 @@ def check_rule(selection: str, i_know_this_leaks: bool) -> None:
         InputError: If there is no such rule.
         LeakError: If it leaks and ``i_know_this_leaks`` is not True.
     """
-    if selection not in RULES:
+    if not isinstance(selection, str) or selection not in RULES:
         raise InputError(f"selection is {selection!r}; expected one of {', '.join(RULES)}.")
     leak = RULES[selection].leak
     if leak and i_know_this_leaks is not True:

@@ -69,7 +69,7 @@ class RunFolder:
     def _compare(self, found: dict[str, Any]) -> None:
         there, now = _flat(found), _flat(self.description)
         differences = [
-            f"{name}: {there.get(name)!r} there, {now.get(name)!r} now"
+            f"{name}: {_brief(there.get(name))} there, {_brief(now.get(name))} now"
             for name in sorted(there.keys() | now.keys())
             if there.get(name) != now.get(name)
         ]
@@ -105,15 +105,9 @@ class RunFolder:
         place = _place(self.path, fold.name)
         temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.path))
         try:
-            outcome.table.to_csv(temporary / PREDICTIONS, index=False)
-            outcome.baselines.to_csv(temporary / BASELINES, index=False)
-            epochs = range(1, len(outcome.losses) + 1)
-            pd.DataFrame({"epoch": epochs, "loss": outcome.losses}).to_csv(temporary / LOSSES, index=False)
+            self._write(outcome, temporary)
             if save_weights is not None:
                 save_weights(temporary / "weights")
-            leak = {"leak": leak} if (leak := self.description.get("leak")) else {}
-            facts = {**leak, **outcome.facts, "versions": versions()}
-            (temporary / FOLD).write_text(json.dumps(facts, indent=2) + "\n")
             place.parent.mkdir(parents=True, exist_ok=True)
             temporary.rename(place)
         except OSError:
@@ -121,6 +115,17 @@ class RunFolder:
                 raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _write(self, outcome: Outcome, folder: Path) -> None:
+        """The files of a fold; each says so if the run leaks."""
+        leak = self.description.get("leak")
+        note = {"note": leak} if leak else {}
+        losses = pd.DataFrame({"epoch": range(1, len(outcome.losses) + 1), "loss": outcome.losses})
+        outcome.table.to_csv(folder / PREDICTIONS, index=False)
+        outcome.baselines.assign(**note).to_csv(folder / BASELINES, index=False)
+        losses.assign(**note).to_csv(folder / LOSSES, index=False)
+        facts = {**note, **outcome.facts, "versions": versions()}
+        (folder / FOLD).write_text(json.dumps(facts, indent=2) + "\n")
 
     def sweep(self) -> None:
         """Take away what killed processes left behind; once every fold is there, nobody needs it."""
@@ -150,7 +155,7 @@ def assemble(outcomes: Mapping[str, Outcome], description: Mapping[str, Any]) ->
         table["error"] = table["fold"].map({name: outcome.error for name, outcome in outcomes.items()})
     baselines: dict[str, dict[str, int]] = {}
     for fold, outcome in outcomes.items():
-        for name in outcome.baselines.columns.drop("key", errors="ignore"):
+        for name in outcome.baselines.columns.drop(["key", "note"], errors="ignore"):
             keyed = zip(outcome.baselines["key"], outcome.baselines[name].tolist(), strict=True)
             baselines.setdefault(str(name), {}).update({f"{fold} {key}": pred for key, pred in keyed})
     table.attrs["run"] = dict(description)
@@ -224,6 +229,11 @@ def write_text(file: Path, text: str) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     temporary.write_text(text)
     temporary.replace(file)
+
+
+def _brief(value: Any) -> str:
+    """A setting in a message: a long list only by its length."""
+    return f"{len(value)} of them" if isinstance(value, list) and len(value) > 5 else repr(value)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from mer_zoo.errors import InputError
+from mer_zoo.errors import DivergedError, InputError
 from mer_zoo.folds import group_k_fold, human
-from mer_zoo.guards import check_statistics, untouched
+from mer_zoo.guards import check_neighbours, check_statistics, untouched
 from mer_zoo.seeds import fold_seed, seeded
 from mer_zoo.training import ClipDataset, Device, Recipe, fit, predict
 from mer_zoo.types import Fold, remember
@@ -85,18 +85,17 @@ def _best_on_test(training: Training, data: ClipDataset, fold: Fold) -> Trained:
     best: dict[str, Any] = {"right": -1.0}
 
     def look(done: int) -> bool:
-        answers = run.answers()
-        right = _share_right(answers, run.test.targets)
+        right = _share_right(run.answers(), run.test.targets)
         if right >= best["right"]:
             weights = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
-            best.update(right=right, epoch=done, answers=answers, weights=weights)
+            best.update(right=right, epoch=done, weights=weights)
         return False
 
     losses = run.fit(look)
     run.model.load_state_dict(best["weights"])
     remember(run.model, run.test.persons)
     facts = {"seed": run.recipe.seed, "epoch": best["epoch"], "accuracy_of_that_epoch_on_the_test_part": best["right"]}
-    return Trained(run.model, best["answers"], losses, facts)
+    return Trained(run.model, run.answers(), losses, facts)
 
 
 def _choose(training: Training, data: ClipDataset, fold: Fold) -> tuple[Recipe, int]:
@@ -105,16 +104,28 @@ def _choose(training: Training, data: ClipDataset, fold: Fold) -> tuple[Recipe, 
     Counted is the mean F1 of the classes that are there, pooled over the inner groups; of equals the fewest epochs and
     the first recipe.
     """
-    persons = len({human(sample) for sample in fold.train})
-    if persons < 2:
-        raise InputError(
-            f"selection 'nested' needs two training persons or more in every fold; {fold.name} has {persons}. "
-            "Use selection='last'."
-        )
-    inner = group_k_fold(fold.train, min(INNER_GROUPS, persons))
+    inner = group_k_fold(fold.train, min(INNER_GROUPS, _persons(fold)))
     curves = [_curve(training, data, fold.name, inner, recipe) for recipe in training.recipes]
     best = max(range(len(curves)), key=lambda i: max(curves[i]))
     return training.recipes[best], int(np.argmax(curves[best])) + 1
+
+
+def check_inner_folds(folds: Sequence[Fold]) -> None:
+    """Refuse folds within which no training person can be left out.
+
+    Raises:
+        InputError: Naming one.
+    """
+    for fold in folds:
+        if (persons := _persons(fold)) < 2:
+            raise InputError(
+                f"selection 'nested' needs two training persons or more in every fold; {fold.name} has {persons}. Use "
+                "selection='last'."
+            )
+
+
+def _persons(fold: Fold) -> int:
+    return len({human(sample) for sample in fold.train})
 
 
 def _curve(training: Training, data: ClipDataset, name: str, inner: Sequence[Fold], recipe: Recipe) -> list[float]:
@@ -129,7 +140,12 @@ def _curve(training: Training, data: ClipDataset, name: str, inner: Sequence[Fol
             curve[done - 1].append(run.answers())
             return False
 
-        run.fit(look)
+        try:
+            run.fit(look)
+        except DivergedError:
+            if len(training.recipes) == 1:
+                raise
+            return [-1.0]  # below all others, so that they are chosen
     return [_f1(np.concatenate(answers), truth) for answers in curve]
 
 
@@ -146,7 +162,10 @@ class _Run:
 
     def fit(self, each_epoch: Callable[[int], bool]) -> list[float]:
         """Train; ``each_epoch`` says when to stop, or looks on."""
-        return fit(self.model, self.train, self.recipe, device=self.device, each_epoch=each_epoch)
+        with seeded(self.recipe.seed):
+            losses = fit(self.model, self.train, self.recipe, device=self.device, each_epoch=each_epoch)
+        check_neighbours(self.model, self.train.subset(self.train.samples[:2]), self.device)
+        return losses
 
     def answers(self) -> Answers:
         """Probabilities of the test clips; the model must be the same afterwards."""

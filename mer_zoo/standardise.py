@@ -35,6 +35,7 @@ class Standardise(nn.Module):
 
     def learn(self, x: Tensor, keys: Iterable[str] = ()) -> None:
         """Take mean and standard deviation from clips (N, C, …); a constant channel is divided by one."""
+        self._check(x)
         channels = x.transpose(0, 1).flatten(1).double()
         std, mean = torch.std_mean(channels, dim=1, correction=0)
         self.mean.copy_(mean)
@@ -44,10 +45,13 @@ class Standardise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardised clips."""
-        if x.shape[1] != len(self.mean):
-            raise InputError(f"The input has {x.shape[1]} channels; Standardise was made for {len(self.mean)}.")
+        self._check(x)
         shape = (1, -1, *[1] * (x.ndim - 2))
         return (x - self.mean.view(shape)) / self.std.view(shape)
+
+    def _check(self, x: Tensor) -> None:
+        if x.shape[1] != len(self.mean):
+            raise InputError(f"The input has {x.shape[1]} channels; Standardise was made for {len(self.mean)}.")
 
 
 def standardisers(model: nn.Module) -> Iterator[Standardise]:

@@ -21,10 +21,10 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mer_zoo.errors import InputError, MerZooError
+from mer_zoo.errors import DivergedError, InputError
 from mer_zoo.losses import loss_for
 from mer_zoo.standardise import standardisers
-from mer_zoo.types import InputSpec, Sample, Target, remember, spec_of
+from mer_zoo.types import UNNAMED, InputSpec, Sample, Target, remember, spec_of
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine"]
@@ -172,14 +172,14 @@ def fit(
 
     Raises:
         InputError: If shapes, values or class indices do not fit the model.
-        MerZooError: If the loss is no longer a number.
+        DivergedError: If the loss is no longer a number.
     """
     x, y = _tensors(model, data)
     accelerator = _accelerator(device, recipe.precision)
     spec, extra = spec_of(model), None
     if isinstance(data, ClipDataset):
         spec, extra = data.spec, data.augment
-        remember(model, data.persons)
+    remember(model, data.persons if isinstance(data, ClipDataset) else [UNNAMED])
     for layer in standardisers(model):
         if not layer.clips:
             layer.learn(x, (s.key for s in data.samples) if isinstance(data, ClipDataset) else ())
@@ -192,7 +192,7 @@ def fit(
         torch.manual_seed(recipe.seed + accelerator.process_index)
         losses = _train(accelerator, model, (x, y), recipe, prepare, each_epoch)
     if not np.isfinite(losses).all():
-        raise MerZooError(f"The loss became {losses[-1]}; try a smaller lr than {recipe.lr}, or look at the inputs.")
+        raise DivergedError(f"The loss became {losses[-1]}; try a smaller lr than {recipe.lr}, or look at the inputs.")
     return losses
 
 
@@ -260,12 +260,21 @@ def predict(model: nn.Module, data: Data, *, batch_size: int = 256, device: Devi
     """
     x, y = _tensors(model, data)
     squash = torch.sigmoid if y.ndim == 2 else partial(torch.softmax, dim=1)
-    place = _place(device, "no")
+    place = place_of(device, "no")
     training = model.training
     model.to(place).eval()
-    parts = [squash(model(part.to(place)).float()).cpu() for part in torch.split(x, batch_size)]
+    parts = [squash(_logits(model, part.to(place))).cpu() for part in torch.split(x, batch_size)]
     model.train(training)
     return torch.cat(parts)
+
+
+def _logits(model: nn.Module, batch: Tensor) -> Tensor:
+    """What a model says of a batch, in float32, if it is one row of logits a clip."""
+    logits = model(batch)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(batch):
+        found = f"a tensor {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise InputError(f"The model gives {found} for {len(batch)} clips; expected logits ({len(batch)}, classes).")
+    return logits.float()
 
 
 def augment(batch: Tensor, recipe: Recipe, spec: InputSpec | None) -> Tensor:
@@ -372,14 +381,19 @@ def check_device(device: Device, precision: Precision) -> None:
         raise InputError("precision 'fp16' needs a GPU; use 'bf16' or 'no' on the CPU.")
 
 
-def _place(device: Device, precision: Precision) -> torch.device:
+def place_of(device: Device, precision: Precision = "no") -> torch.device:
+    """Where ``device`` is on this machine.
+
+    Raises:
+        InputError: If it is not to be had here, or not with that precision.
+    """
     check_device(device, precision)
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _accelerator(device: Device, precision: Precision) -> Accelerator:
     """An accelerator for this call; the process-wide state is made anew only for another device or precision."""
-    place = _place(device, precision)
+    place = place_of(device, precision)
     if AcceleratorState._shared_state:
         state = AcceleratorState()
         if state.device.type != place.type or state.mixed_precision != precision:

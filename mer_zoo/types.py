@@ -12,6 +12,8 @@ from mer_zoo.errors import InputError
 Kind = Literal["flow", "clip", "difference"]
 Scaling = Literal["linear", "channel_min_max"]
 
+UNNAMED = "clips without names"  # what weights have seen that were fitted on bare tensors
+
 FLOW_CHANNELS = ("u", "v", "strain")
 FRAME_CHANNELS = ("grey", "red", "green", "blue")
 FLOW_METHODS = ("dis", "farneback", "tvl1", "raft")
@@ -297,15 +299,19 @@ def spec_of(model: object) -> InputSpec | None:
     return spec if isinstance(spec, InputSpec) else None
 
 
-def seen_by(model: object) -> list[str]:
-    """Corpora and persons whose clips the weights of a module have seen, as far as it knows."""
-    return list(getattr(model, "saved_facts", {}).get("trained_on", ()))
+def seen_by(model: Any) -> list[str]:
+    """Corpora and persons whose clips the weights of a module, or of parts of it, have seen, as far as they know."""
+    facts = [getattr(part, "saved_facts", {}) for part in model.modules()]
+    return sorted({name for each in facts for name in each.get("trained_on", ())})
 
 
 def remember(model: Any, persons: Iterable[str]) -> None:
-    """Note in a module that its weights have seen these persons, beside what they had seen before."""
-    seen = sorted({*seen_by(model), *persons})
-    model.saved_facts = {**getattr(model, "saved_facts", {}), "trained_on": seen}
+    """Note in a module, and in parts that keep such notes, that the weights have seen these persons, too."""
+    added = set(persons)
+    for part in model.modules():
+        if part is model or hasattr(part, "saved_facts"):
+            facts = getattr(part, "saved_facts", {})
+            part.saved_facts = {**facts, "trained_on": sorted({*facts.get("trained_on", ()), *added})}
 
 
 def _positive_int(value: object) -> bool:

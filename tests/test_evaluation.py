@@ -260,7 +260,21 @@ class _OnePerson(SyntheticFlow):
 def test_modules_that_share_weights_are_refused(roots: dict[str, Corpus]) -> None:
     one = Flat()
     backbone = nn.Linear(3 * 28 * 28, 4)
-    for build in (lambda: one, lambda: nn.Sequential(nn.Flatten(), backbone, nn.Linear(4, 3))):
+
+    def over_one_storage() -> Flat:
+        model = Flat()
+        model.fc.weight = nn.Parameter(one.fc.weight.detach())
+        return model
+
+    def assigned() -> Flat:
+        model = Flat()
+        model.load_state_dict(one.state_dict(), assign=True)
+        return model
+
+    def beside() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), backbone, nn.Linear(4, 3))
+
+    for build in (lambda: one, beside, over_one_storage, assigned):
         with pytest.raises(InputError, match="share weights"):
             mer_zoo.evaluate(build, "synthetic-3", roots, recipe=RECIPE)
     with pytest.raises(InputError, match="build is a Flat; expected a model name, or a function"):
@@ -378,11 +392,21 @@ def test_a_cache_is_used_and_notices_changes(
         ({"protocol": "megc19"}, ValueError, "No protocol is named 'megc19'. Did you mean megc2019"),
         ({"protocol": "megc2019", "roots": None}, InputError, "megc2019 is of smic, casme2, samm and needs a mapping"),
         ({"protocol": "megc2019", "roots": "/data"}, InputError, "roots is '/data'; .* needs a mapping"),
-        ({"recipe": {"epochs": 3}}, InputError, "recipe is a dict; expected mer_zoo.Recipe"),
+        ({"recipe": {"epochs": 3}}, InputError, r"recipe is \{'epochs': 3\}; expected mer_zoo.Recipe"),
         ({"protocol": "megc2019"}, CorpusError, "No clip found in synthetic_flow that takes part in megc2019"),
         ({"roots": {"megc2019_flow": "/no/such/folder"}}, CorpusError, "does not exist"),
         ({"roots": {"synthetic_flow": "/tmp"}}, CorpusError, "leave the folder out"),
         ({"selection": "best"}, InputError, "selection is 'best'; expected one of last, nested"),
+        ({"selection": ["last"]}, InputError, r"selection is \['last'\]; expected one of last, nested"),
+        ({"recipe": []}, InputError, r"recipe is \[\]; expected mer_zoo.Recipe"),
+        ({"recipe": 5}, InputError, "recipe is 5; expected mer_zoo.Recipe"),
+        ({"build": "svmm"}, ValueError, "No model is named 'svmm'. Did you mean svm"),
+        (
+            {"build": lambda: nn.Sequential(Flat(), nn.Flatten(0))},
+            InputError,
+            r"a tensor \(6,\) for 2 clips; expected log",
+        ),
+        ({"build": "svm", "keep_weights": True, "out": "runs"}, InputError, "a baseline has none to keep"),
         ({"jobs": 0}, InputError, "jobs is 0"),
         ({"device": "gpu"}, InputError, "device is 'gpu'"),
     ],

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from mer_zoo.errors import InputError, MerZooError, UnknownNameError
 from mer_zoo.models._base import ZooModel
-from mer_zoo.types import InputSpec, spec_of
+from mer_zoo.types import InputSpec, remember, spec_of
 
 SHIPPED = Path(__file__).parent.parent / "weights"  # <model>.<tag>.safetensors: a tag exists when its file does
 CONFIG_KEY = "mer_zoo"  # our block in config.json
@@ -205,7 +205,16 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
     if not name.startswith(SOURCES):
         given = kwargs.get("pretrained_cfg") or kwargs.get("pretrained_cfg_overlay")
         _check_name(name, pretrained and not given)
-    return cast(nn.Module, timm.create_model(name, pretrained=pretrained, **kwargs))
+    model = cast(nn.Module, timm.create_model(name, pretrained=pretrained, **kwargs))
+    if kwargs.get("checkpoint_path"):
+        _remember_from(Path(kwargs["checkpoint_path"]).with_name("config.json"), model)
+    return model
+
+
+def _remember_from(file: Path, model: nn.Module) -> None:
+    """Note what weights have seen whose file lies beside a configuration of ours."""
+    if file.exists():
+        remember(model, json.loads(file.read_text()).get(CONFIG_KEY, {}).get("trained_on", ()))
 
 
 def _check_name(name: str, pretrained: bool) -> None:
