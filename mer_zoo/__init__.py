@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from mer_zoo.hub import save_pretrained
     from mer_zoo.inputs import create_dataset
     from mer_zoo.protocols import Protocol, get_protocol, list_protocols
+    from mer_zoo.recipe import Recipe
     from mer_zoo.reporting import Report, report
     from mer_zoo.runs import read_run
     from mer_zoo.standardise import Standardise
-    from mer_zoo.training import Recipe
     from mer_zoo.types import ActionUnit, InputSpec, Sample
     from mer_zoo.unit_reporting import UnitReport, report_units
 
@@ -30,7 +30,7 @@ _HOMES = {
     "Comparison": "comparing",
     "InputSpec": "types",
     "Protocol": "protocols",
-    "Recipe": "training",
+    "Recipe": "recipe",
     "Report": "reporting",
     "Sample": "types",
     "Standardise": "standardise",

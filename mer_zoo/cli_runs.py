@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from mer_zoo.datasets import Corpus
     from mer_zoo.protocols import Protocol
+    from mer_zoo.recipe import Recipe
     from mer_zoo.report_text import Written
-    from mer_zoo.training import Recipe
 
 RUNS = Path("runs")
 PAGE, EXTRA = "report.html", ("markdown", "matplotlib")  # what the page needs, by the extra ``plot``
@@ -31,7 +31,7 @@ Words = argparse.Namespace
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """An option for each field of ``Recipe``, with its default and what its docstring says of it."""
-    from mer_zoo.training import Recipe
+    from mer_zoo.recipe import Recipe
 
     group = parser.add_argument_group("recipe")
     kinds, meanings = get_type_hints(Recipe), _meanings(Recipe)
@@ -104,7 +104,7 @@ def _meanings(kind: type) -> dict[str, str]:
 
 
 def _recipe(words: Words) -> "Recipe":
-    from mer_zoo.training import Recipe
+    from mer_zoo.recipe import Recipe
 
     return Recipe(**{field.name: getattr(words, field.name) for field in dataclasses.fields(Recipe)})
 

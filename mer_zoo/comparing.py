@@ -17,6 +17,9 @@ from mer_zoo.reporting import Report, report, scores
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CARRIED = ("protocol", "source", "folds_here", "copies", "clips", "baselines_leak", "baselines", "chance")
+GUESSING = "UF1 of guessing: what guessing scores under the rule of that run; a dash where its epochs are not recorded."
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison(Written):
@@ -46,12 +49,11 @@ class Comparison(Written):
     def _facts(self) -> dict[str, Any]:
         reference = self.reports[self.first].to_dict()
         return {
-            **{name: reference[name] for name in ("protocol", "source", "clips", "notes")},
+            **{name: reference[name] for name in CARRIED},
+            "notes": [*reference["notes"], *self._differences()],
             "persons": len(reference["people"]),
             "leak": self.leak,
             "runs": {name: self._of_run(name) for name in self.reports},
-            "baselines": reference["baselines"],
-            "chance": reference["chance"],
         }
 
     def _of_run(self, name: str) -> dict[str, Any]:
@@ -61,35 +63,61 @@ class Comparison(Written):
         return {
             **{fact: made.run.get(fact) for fact in ("model", "selection")},
             "leak": made.leak,
+            "null_uf1": None if made.null is None else made.null.uf1,
             **scores(made.people),
             "ahead": None if same else made.uf1 - first.uf1,
             "p": None if same else metrics.permutation_test(made.people, first.people),
         }
+
+    def _differences(self) -> list[str]:
+        """Settings that differ between runs, one sentence each; where a run does not say, it is passed over."""
+        settings = {name: _settings(made.run) for name, made in self.reports.items()}
+        notes = []
+        for key in dict.fromkeys(key for of_run in settings.values() for key in of_run):
+            said = {name: of_run[key] for name, of_run in settings.items() if key in of_run}
+            if len(set(map(repr, said.values()))) > 1:
+                each = ", ".join(f"{value} ({name})" for name, value in said.items())
+                notes.append(f"the runs differ in {key}: {each}.")
+        return notes
 
     def to_dict(self) -> dict[str, Any]:
         return copy.deepcopy(self._facts)
 
     def to_markdown(self) -> str:
         facts = self._facts
-        header = ["run", "model", "epoch", *(SCORES[kind] for kind in SHORT), f"UF1 against {self.first}", "p"]
+        measured = [*(SCORES[kind] for kind in SHORT), "UF1 of guessing", f"UF1 against {self.first}", "p"]
+        first_leak = facts["runs"][self.first]["leak"]
         verdicts = [
-            verdict(name, self.first, run["ahead"], run["p"], (run["leak"], facts["runs"][self.first]["leak"]))
+            verdict(name, self.first, run["ahead"], run["p"], facts["persons"], (run["leak"], first_leak))
             for name, run in facts["runs"].items()
             if name != self.first
         ]
+        leak = [report_text.BASELINES_LEAK] if facts["baselines_leak"] else []
         rules = dict.fromkeys(run["selection"] for run in facts["runs"].values() if run["selection"])
         lines = [
-            *report_text.heading(self.title, self.leak),
-            f"{facts['clips']} clips of {facts['persons']} persons, the same for all. {facts['source']}.",
+            *report_text.title_line(self.title, self.leak),
+            *self._no_results(),
+            f"{report_text.about_clips(facts, facts['persons'])} They are the same for all.",
             "",
             *(f"- Note: {note}" for note in facts["notes"]),
             "",
-            *report_text.table(header, [*self._rows(), *self._reference_rows()]),
-            *(f"- {line}" for line in [*verdicts, report_text.MEANING_OF_P]),
+            *report_text.table(
+                ["run", "model", "epoch chosen by", *measured], [*self._rows(), *self._reference_rows()]
+            ),
+            *(f"- {line}" for line in [*leak, *verdicts, GUESSING, report_text.MEANING_OF_P]),
             *(f"- Epoch: {report_text.rule(name)}." for name in rules),
             "",
         ]
         return "\n".join(lines)
+
+    def _no_results(self) -> list[str]:
+        """Which runs are no result, if any."""
+        marks = {name: run["leak"] for name, run in self._facts["runs"].items() if run["leak"]}
+        lines = [
+            f"**{name} is no result: {mark}.** {report_text.FLATTERS} It says nothing against runs that do not leak."
+            for name, mark in marks.items()
+        ]
+        return [part for line in lines for part in (line, "")]
 
     def _rows(self) -> list[list[Any]]:
         return [
@@ -98,6 +126,7 @@ class Comparison(Written):
                 run["model"] or "-",
                 (run["selection"] or "-") + (" (**leaks**)" if run["leak"] else ""),
                 *(scored(run, kind) for kind in SHORT),
+                report_text.number(run["null_uf1"]),
                 "" if run["ahead"] is None else f"{run['ahead']:+.3f}",
                 p_cell(run["p"]),
             ]
@@ -110,7 +139,7 @@ class Comparison(Written):
         chance = {**self._facts["chance"], "p": None, "intervals_95": dict.fromkeys(SHORT)}
         others = {**self._facts["baselines"], "chance": chance}
         return [
-            [name, "", "", *(scored(s, kind) for kind in SHORT), f"{s['uf1'] - first:+.3f}", p_cell(s["p"])]
+            [name, "", "", *(scored(s, kind) for kind in SHORT), "", f"{s['uf1'] - first:+.3f}", p_cell(s["p"])]
             for name, s in others.items()
         ]
 
@@ -143,6 +172,13 @@ def compare(tables: Mapping[str, pd.DataFrame], protocol: str | Protocol) -> Com
     for name, targets in others:
         _check_same(first, reference, name, targets)
     return Comparison(reports)
+
+
+def _settings(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Folds and recipe of a run, seed and all, as far as the table says; a baseline has no recipe."""
+    recipe, several = run.get("recipe", {}), run.get("recipes", [])
+    folds = {"folds": run["folds_by"]} if "folds_by" in run else {}
+    return {**folds, **({"recipes to choose from": len(several) or 1} if recipe else {}), **recipe}
 
 
 def _targets(table: pd.DataFrame) -> dict[str, int]:

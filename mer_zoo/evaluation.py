@@ -28,11 +28,12 @@ from mer_zoo.inputs import RENDERED_LABELS, Roots, create_dataset, open_corpora
 from mer_zoo.models import create_model, list_models
 from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
 from mer_zoo.random_clips import random_split, ten_copies
+from mer_zoo.recipe import Recipe
 from mer_zoo.rules import RULES, check_rule
 from mer_zoo.runs import RunFolder, assemble, rows_hash
 from mer_zoo.seeds import one_thread, seeded
 from mer_zoo.selection import Make, Training, check_inner_folds
-from mer_zoo.training import ClipDataset, Device, Recipe, check_device, place_of, predict
+from mer_zoo.training import ClipDataset, Device, check_device, place_of, predict
 from mer_zoo.types import Fold, InputSpec, seen_by, spec_of
 
 Material = tuple[ClipDataset, list[Fold]]

@@ -5,7 +5,8 @@ A fold that fails says why and does not stop the others; a leak stops all.
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ import pandas as pd
 from torch import nn
 
 from mer_zoo.baselines import BASELINES, baseline_answers, pooled
-from mer_zoo.errors import DivergedError, LeakError, RunError
+from mer_zoo.errors import DivergedError, InputError, LeakError, RunError
 from mer_zoo.hub import keep_weights
 from mer_zoo.progress import Progress
 from mer_zoo.runs import Outcome, RunFolder
@@ -27,8 +28,8 @@ from mer_zoo.types import Fold
 
 LOST_WORKERS = {  # what engines raise when a process of theirs is gone, by name: none of them need be installed
     *("TerminatedWorkerError", "BrokenProcessPool"),  # joblib's own
-    *("KilledWorker", "CommClosedError"),  # Dask
-    *("ActorDiedError", "RayActorError", "WorkerCrashedError", "ActorUnavailableError"),  # Ray
+    *("KilledWorker", "FutureCancelledError", "CommClosedError"),  # Dask
+    *("ActorDiedError", "RayActorError", "ActorUnavailableError", "WorkerCrashedError", "OutOfMemoryError"),  # Ray
 }
 LOST = "Its process was lost ({}), perhaps for want of memory."
 ONE_AT_A_TIME = threading.Lock()  # within one process folds would share torch's generator and number of threads
@@ -107,7 +108,7 @@ class _Runner:
         return [fold for fold in left if fold.name not in self.outcomes]
 
     def _run_side_by_side(self, folds: Sequence[Fold]) -> None:
-        engine = joblib.Parallel(n_jobs=self.jobs, return_as="generator_unordered")
+        engine = _engine(self.work, self.jobs)
         for name, outcome in engine(joblib.delayed(run_fold)(self.work, self.data, self.small, f) for f in folds):
             self._note(name, outcome)
 
@@ -116,8 +117,44 @@ class _Runner:
         self.progress.count(outcome)
 
 
+def _engine(work: Work, jobs: int) -> joblib.Parallel:
+    """The engine that joblib has at hand, giving each result as it comes; those of two clusters are mended first.
+
+    Ray's can do that, but inherits from one that cannot. Dask's does not tell joblib of a fold that it cannot send or
+    has given up, so joblib would wait for ever; and joblib would run folds here while the cluster has but one core.
+    """
+    backend = copy(joblib.parallel.get_active_backend()[0])
+    if type(backend).__name__ == "RayBackend":
+        backend.supports_return_generator = True
+    elif type(backend).__name__ == "DaskDistributedBackend":
+        _check_sendable(work)
+        backend.submit = partial(_submit, backend.submit)
+        backend.effective_n_jobs = partial(_two_at_least, backend.effective_n_jobs)
+    return joblib.Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered", batch_size=1)
+
+
+def _check_sendable(work: Work) -> None:
+    import cloudpickle  # is there where Dask is
+
+    try:
+        cloudpickle.dumps(work)
+    except Exception as error:
+        raise InputError(f"build cannot be sent to other processes ({error}); make such things inside it.") from error
+
+
+def _submit(submit: Callable[..., Any], task: Any, callback: Callable[[Any], None]) -> Any:
+    """Hand a task to Dask; ``callback`` gets what goes wrong, too."""
+    future = submit(task, callback)
+    future.add_done_callback(lambda done: callback(done.exception()) if done.exception() else None)
+    return future
+
+
+def _two_at_least(cores: Callable[[int], int], jobs: int) -> int:
+    return max(2, cores(jobs))
+
+
 def run_fold(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> tuple[str, Outcome]:
-    """Name and outcome of one fold; it is kept in the folder unless it failed.
+    """Name and outcome of one fold; it is kept in the folder unless it failed, and read if it is there meanwhile.
 
     Args:
         work: What is to be done.
@@ -128,6 +165,8 @@ def run_fold(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> t
     Raises:
         LeakError: If the fold shows one; anything else that goes wrong is the outcome.
     """
+    if (kept := work.folder.read(fold)) is not None:
+        return fold.name, kept
     with ONE_AT_A_TIME, one_thread():
         try:
             return fold.name, _run_fold(work, data, small, fold)

@@ -29,8 +29,8 @@ BLUE, SKY, ORANGE, GREEN, PURPLE, VERMILLION = "#0072B2", "#56B4E9", "#E69F00", 
 INK, GREY, SILVER, PALE = "#222222", "#6E6E6E", "#A8A8A8", "#DDDDDD"
 GROUPS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)  # vermillion is kept for the mark of leaky results
 STEPS = [1, 2, 5, 10]  # of tick marks
-BINS = 10  # of confidence
 NAMED = 40  # persons, above which they are named by corpus only
+FEW = 2  # folds, up to which each is drawn as what matters, and there is no median
 RASTER = 20_000  # points, above which lines are pixels in the SVG, so that it stays small
 
 STYLE = {
@@ -51,13 +51,13 @@ STYLE = {
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
     """Our settings upon matplotlib's own, whatever the user's file says; afterwards as before."""
     with matplotlib.style.context(["default", STYLE]):
         yield
 
 
-@_style()
+@style()
 def confusion_matrix(matrix: Ints, classes: Sequence[str]) -> Figure:
     """Clips by true class (row) and predicted one (column), each cell with its count and its share of the row.
 
@@ -72,30 +72,41 @@ def confusion_matrix(matrix: Ints, classes: Sequence[str]) -> Figure:
             f"The confusion matrix has shape {matrix.shape} and type {matrix.dtype}; expected ({size}, {size}) counts, "
             f"a row and a column for each of {list(classes)}, of at least one clip."
         )
-    longest = 0.08 * max(map(len, classes))  # inches, about
-    side = min(1.2, max(0.62, 4.2 / size))  # inches of a cell
-    slanted = longest > side
-    width, height = min(max(longest, 0.8), 1.5) + 1, 1.2 + slanted * 0.7 * min(longest, 2)
-    figure = Figure((size * side + width, size * side + height), layout="constrained")
+    figure, slanted = _square(classes)
     axes = figure.subplots()
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    pale = 1.6  # black stands out from the darkest cell, too: contrast of 6 (WCAG 2, 1.4.3)
-    axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=pale, edgecolors="white", linewidth=1.5)
-    for (row, column), count in np.ndenumerate(matrix):
-        text = f"{count:,}\n{shares[row, column]:.0%}" if count else "0"
-        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color="black")
+    _cells(axes, matrix)
     axes.set(aspect="equal", xlabel="predicted class", ylabel="true class", ylim=(size, 0))
-    axes.set_title(f"{_number(matrix.sum(), 'clip')}, % of each row")
+    axes.set_title(f"{counted(matrix.sum(), 'clip')}, % of each row")
     middles = np.arange(size) + 0.5
     _name_columns(axes, middles, [_short(name, 25) for name in classes], slanted=slanted)
-    clips = [_number(total, "clip") for total in matrix.sum(axis=1)]
+    clips = [counted(total, "clip") for total in matrix.sum(axis=1)]
     axes.set_yticks(middles, [f"{_wrapped(name, 18)}\n{total}" for name, total in zip(classes, clips, strict=True)])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
 
 
-@_style()
+def _square(classes: Sequence[str]) -> tuple[Figure, bool]:
+    """A figure with room for the cells and names of classes, and whether the names of columns must be slanted."""
+    longest = 0.08 * max(map(len, classes))  # inches, about
+    side = min(1.2, max(0.62, 4.2 / len(classes)))  # inches of a cell
+    slanted = longest > side
+    width, height = min(max(longest, 0.8), 1.5) + 1, 1.2 + slanted * 0.7 * min(longest, 2)
+    cells = len(classes) * side
+    return Figure((cells + width, cells + height), layout="constrained"), slanted
+
+
+def _cells(axes: Axes, matrix: Ints) -> None:
+    """Counts with their shares of the row, on shades of the share."""
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    pale = 1.6  # black stands out from the darkest cell, too: contrast of 6 (WCAG 2, 1.4.3)
+    axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=pale, edgecolors="white", linewidth=1.5)
+    for (row, column), count in np.ndenumerate(matrix):
+        text = f"{count:,}\n{shares[row, column]:.0%}" if count else "0"
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color="black")
+
+
+@style()
 def person_accuracy(right: Mapping[str, tuple[int, int]]) -> Figure:
     """Each person's share of clips that were predicted right, and below, how many clips there are.
 
@@ -114,20 +125,11 @@ def person_accuracy(right: Mapping[str, tuple[int, int]]) -> Figure:
     corpora, corpus = np.unique([name.rpartition("/")[0] for name in persons], return_inverse=True)
     x = np.arange(len(persons)) + corpus * max(1.0, len(persons) / 60)  # a gap between corpora
     inches = min(10.0, max(4.6, 0.2 * x[-1] + 1.4))
-    slot = 72 * (inches - 0.9) / max(x[-1] + 1, 4)  # points across that a person has, about
     figure = Figure((inches, 4.6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    slot = 72 * (inches - 0.9) / max(x[-1] + 1, 4)  # points across that a person has, about
     hits, clips = np.array([right[person] for person in persons]).T
-    colours = [GROUPS[i % len(GROUPS)] for i in corpus]
-    top.scatter(x, hits / clips, min(5, max(3, slot)) ** 2, colours)
-    bottom.vlines(x, 0, clips, colours, linewidth=0.75 * slot)
-    share = hits.sum() / clips.sum()
-    top.axhline(share, color=INK, linestyle="--", linewidth=1)
-    top.set(ylabel="share predicted right", ylim=(-0.04, 1.04))
-    top.set_title(f"{_number(len(right), 'person')}; dashed: all {_number(clips.sum(), 'clip')}, {share:.3f} right")
-    margin = max(0.8, 2 - x[-1] / 2)
-    bottom.set(ylabel="clips", ylim=(0, 1.05 * clips.max()), xlim=(-margin, x[-1] + margin))
-    bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True, steps=STEPS))
+    _dots_and_bars(top, bottom, x, (hits, clips), [GROUPS[i % len(GROUPS)] for i in corpus], slot)
     if len(persons) <= NAMED:
         bottom.set_xticks(x, [_short(person, 28) for person in persons], rotation=90, fontsize=8)
     else:
@@ -136,6 +138,22 @@ def person_accuracy(right: Mapping[str, tuple[int, int]]) -> Figure:
         axes.grid(axis="y")
         axes.tick_params(axis="x", length=0)
     return figure
+
+
+def _dots_and_bars(
+    top: Axes, bottom: Axes, x: Floats, counts: tuple[Ints, Ints], colours: Sequence[str], slot: float
+) -> None:
+    """Shares of right clips above, clips below; ``counts`` are of right clips and of all, a person each."""
+    hits, clips = counts
+    top.scatter(x, hits / clips, min(5, max(3, slot)) ** 2, colours)
+    bottom.vlines(x, 0, clips, colours, linewidth=0.75 * slot)
+    share = hits.sum() / clips.sum()
+    top.axhline(share, color=INK, linestyle="--", linewidth=1)
+    top.set(ylabel="share predicted right", ylim=(-0.04, 1.04))
+    top.set_title(f"{counted(len(x), 'person')}; dashed: all {counted(clips.sum(), 'clip')}, {share:.3f} right")
+    margin = max(0.8, 2 - x[-1] / 2)
+    bottom.set(ylabel="clips", ylim=(0, 1.05 * clips.max()), xlim=(-margin, x[-1] + margin))
+    bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True, steps=STEPS))
 
 
 def _name_corpora(axes: Axes, x: Floats, corpora: npt.NDArray[np.str_]) -> None:
@@ -151,7 +169,7 @@ def _name_columns(axes: Axes, x: npt.ArrayLike, names: Sequence[str], *, slanted
     axes.set_xticks(x, names, rotation=40 * slanted, ha="right" if slanted else "center", rotation_mode="anchor")
 
 
-@_style()
+@style()
 def class_bars(scores: Mapping[str, Mapping[str, Scored]]) -> Figure:
     """Bars of the scores of each class, with their intervals as whiskers and in figures.
 
@@ -181,7 +199,7 @@ def class_bars(scores: Mapping[str, Mapping[str, Scored]]) -> Figure:
     return figure
 
 
-@_style()
+@style()
 def runs_side_by_side(scores: Mapping[str, Scored], others: Mapping[str, float] | None = None) -> Figure:
     """UF1 of several runs with their intervals, and, below, of others without: majority, svm, chance.
 
@@ -228,9 +246,9 @@ def _score_axis(axes: Axes, names: Sequence[str], label: str) -> None:
     axes.spines["left"].set_visible(False)
 
 
-@_style()
+@style()
 def loss_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
-    """Training loss of each fold over epochs, with the median and the middle 80 % of folds.
+    """Training loss of each fold over epochs, with the median and the middle 80 % of three folds or more.
 
     Takes the mean loss of each epoch by fold; lengths may differ, and NaN leaves a gap.
 
@@ -245,23 +263,32 @@ def loss_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
     figure = Figure((6.6, 4.0), layout="constrained")
     axes = figure.subplots()
     epochs = np.arange(1, len(curves) + 1)
-    folds = axes.plot(epochs, curves, color=SILVER, linewidth=0.7, rasterized=curves.size > RASTER)
+    colour, width = (SILVER, 0.7) if len(lengths) > FEW else (BLUE, 1.8)
+    folds = axes.plot(epochs, curves, color=colour, linewidth=width, rasterized=curves.size > RASTER)
     folds[0].set_label("one fold")
     if lengths.min() < len(curves) or len(curves) == 1:
         ends = curves[lengths - 1, np.arange(len(lengths))]
         axes.plot(lengths, ends, ".", color=GREY, markersize=4, label="its last epoch")
-    if len(lengths) > 2:
+    if len(lengths) > FEW:
         _middle(axes, epochs, curves)
-    if np.nanmin(curves) > 0 and np.nanmax(curves) > 30 * np.nanmin(curves):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-        axes.yaxis.set_major_formatter("{x:g}")
+    _scale_losses(axes, curves)
     axes.set(xlabel="epoch", ylabel="mean training loss", xlim=(0.5, len(curves) + 0.5))
-    axes.set_title(f"Training loss of {_number(len(lengths), 'fold')}")
+    axes.set_title(f"Training loss of {counted(len(lengths), 'fold')}")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=STEPS))
     axes.grid()
     axes.legend(loc="upper right")
     return figure
+
+
+def _scale_losses(axes: Axes, curves: Floats) -> None:
+    """Logarithmic where losses span much, down to half of the lowest but for a hundredth, which is noise."""
+    least, low = np.nanmin(curves), np.nanquantile(curves, 0.01, method="lower")
+    if least > 0 and np.nanmax(curves) > 30 * low:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        if least < low / 2:
+            axes.set_ylim(bottom=low / 2)
 
 
 def _middle(axes: Axes, epochs: Ints, curves: Floats) -> None:
@@ -273,71 +300,6 @@ def _middle(axes: Axes, epochs: Ints, curves: Floats) -> None:
     axes.plot(epochs[half], median, marker=dot, color=BLUE, linewidth=2, label="median of folds", zorder=3)
 
 
-def expected_calibration_error(probabilities: Floats, target: Ints) -> float:
-    """Mean over clips of how far confidence and share of right clips lie apart in ten equal bins, from 0 to 1.
-
-    Confidence is the probability of the predicted class, which is the most probable one (the first of equals). The
-    bin of a clip is the one with lower end < confidence <= upper end.
-
-    Args:
-        probabilities: (N, C), rows that sum to one.
-        target: (N,) class indices.
-
-    Raises:
-        InputError: If the shapes do not fit, a row is no distribution, or an index is none of 0..C-1.
-
-    Source:
-        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
-    """
-    clips, confidence, right = _bins(probabilities, target)
-    return float(np.nansum(clips * np.abs(right - confidence)) / clips.sum())
-
-
-def _bins(probabilities: Floats, target: Ints) -> tuple[Ints, Floats, Floats]:
-    """Clips, mean confidence and share of right clips of each bin; NaN where a bin is empty."""
-    fits = probabilities.ndim == 2 and target.shape == probabilities.shape[:1] and target.size > 0
-    if not fits or not np.isin(target, np.arange(probabilities.shape[1])).all():
-        raise InputError(
-            f"Probabilities of shape {probabilities.shape} and targets of shape {target.shape}; expected (N, C) and "
-            "(N,), of one clip or more, and targets among 0..C-1."
-        )
-    if not (np.abs(probabilities.sum(axis=1) - 1) < 1e-3).all() or probabilities.min() < 0:
-        raise InputError("Some rows of probabilities are negative, NaN or do not sum to 1; leave out failed folds.")
-    confidence = np.minimum(probabilities.max(axis=1), 1.0)
-    which = np.digitize(confidence, np.arange(BINS) / BINS, right=True) - 1
-    clips = np.bincount(which, minlength=BINS)
-    hit = probabilities.argmax(axis=1) == target
-    sums = [np.bincount(which, weights=values, minlength=BINS) for values in (confidence, hit)]
-    means = [np.divide(total, clips, out=np.full(BINS, np.nan), where=clips > 0) for total in sums]
-    return clips, means[0], means[1]
-
-
-@_style()
-def calibration(probabilities: Floats, target: Ints) -> Figure:
-    """Reliability diagram: share of right clips against confidence above, clips of each bin below.
-
-    Args, bins and errors are those of ``expected_calibration_error``, whose value the title gives.
-    """
-    clips, confidence, right = _bins(probabilities, target)
-    figure = Figure((5.2, 5.6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    top.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="as often right as sure")
-    top.vlines(confidence, confidence, right, color=ORANGE, linewidth=3, label="gap")
-    top.scatter(confidence, right, 8 + 60 * clips / clips.max(), color=BLUE, label="clips of one bin", zorder=3)
-    top.set(ylabel="share predicted right", xlim=(0, 1), ylim=(-0.04, 1.04))
-    error = expected_calibration_error(probabilities, target)
-    top.set_title(f"{_number(clips.sum(), 'clip')}, expected calibration error {error:.3f}")
-    top.legend(loc="upper left")
-    bars = bottom.bar((np.arange(BINS) + 0.5) / BINS, clips, 0.9 / BINS, color=BLUE)
-    bottom.bar_label(bars, [f"{count:,}" if count else "" for count in clips], padding=2, fontsize=8)
-    bottom.set(xlabel="confidence: probability of the predicted class", ylabel="clips", ylim=(0, 1.25 * clips.max()))
-    bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True, steps=STEPS))
-    for axes in (top, bottom):
-        axes.set_xticks(np.arange(0, BINS + 1, 2) / BINS)
-        axes.grid()
-    return figure
-
-
 def _wrapped(name: str, width: int) -> str:
     return "\n".join(textwrap.wrap(name, width, max_lines=3, placeholder=" …"))
 
@@ -346,7 +308,12 @@ def _short(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: width - 1]}…"
 
 
-def _number(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """The number with its noun.
+
+    >>> counted(1200, "clip")
+    '1,200 clips'
+    """
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
@@ -368,7 +335,7 @@ def save(figures: Mapping[str, Figure], folder: str | Path, mark: str | None = N
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, figure in figures.items():
-        with _style(), matplotlib.rc_context({"svg.hashsalt": name}):
+        with style(), matplotlib.rc_context({"svg.hashsalt": name}):
             if mark:
                 _stamp(figure, mark)
             engine = figure.get_layout_engine()

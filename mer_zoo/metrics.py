@@ -14,6 +14,9 @@ from mer_zoo.errors import InputError
 Matrix = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 Interval = tuple[float, float]
+Score = Callable[[Matrix], float]
+
+MAY_LACK = 0.05  # share of draws that may lack a class: without them an interval is too narrow
 
 
 def confusion(target: npt.ArrayLike, pred: npt.ArrayLike, num_classes: int) -> Matrix:
@@ -128,8 +131,7 @@ def balanced_accuracy(matrix: Matrix) -> float:
     0.625
     """
     _some_targets(matrix)
-    there = matrix.sum(axis=1) > 0
-    return float((matrix.diagonal()[there] / matrix.sum(axis=1)[there]).mean())
+    return float(_balanced_accuracies(matrix))
 
 
 def bootstrap(matrices: Matrix, draws: int = 2000, seed: int = 0) -> Matrix:
@@ -153,14 +155,15 @@ def bootstrap(matrices: Matrix, draws: int = 2000, seed: int = 0) -> Matrix:
 
 def bootstrap_interval(
     matrices: Matrix,
-    score: Callable[[Matrix], float] = uf1,
+    score: Score = uf1,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
     """Percentile interval of a score when persons are drawn anew with replacement.
 
-    A draw in which some class has no target is left out, whatever the score.
+    A draw in which some class has no target is left out, unless the score is ``accuracy`` or ``balanced_accuracy``,
+    which need no class in particular.
 
     Args:
         matrices: (P, C, C), one confusion matrix a person.
@@ -170,7 +173,8 @@ def bootstrap_interval(
         seed: Of the generator.
 
     Returns:
-        The lower and the upper end; two NaN if more than half of the draws are left out.
+        The lower and the upper end; two NaN if more than 5 % of the draws are left out, as where one or two persons
+        show a class.
 
     Raises:
         InputError: If there is no person, or no stack of square matrices.
@@ -178,61 +182,61 @@ def bootstrap_interval(
     Source:
         Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
     """
-    pooled = _with_every_class(bootstrap(matrices, draws, seed))
-    return _between(np.array([score(matrix) for matrix in pooled]), level, draws)
+    return _interval(score, bootstrap(matrices, draws, seed), level)
 
 
 def intervals(matrices: Matrix, level: float = 0.95, draws: int = 2000, seed: int = 0) -> dict[str, Interval]:
     """What ``bootstrap_interval`` gives for each score, of the same draws.
 
-    Keys are ``accuracy``, ``uf1``, ``uar``, ``weighted_f1`` and ``balanced_accuracy``, which is ``uar``, since every
-    draw that counts has every class.
+    Keys are ``accuracy``, ``uf1``, ``uar``, ``weighted_f1`` and ``balanced_accuracy``. The first and the last are over
+    all draws, whatever classes are there; the last is the mean recall of those that are.
 
     Raises:
         InputError: If there is no person, or no stack of square matrices.
     """
-    pooled = _with_every_class(bootstrap(matrices, draws, seed))
-    recall = _recalls(pooled).mean(axis=-1)
-    scores = {
-        "accuracy": _accuracies(pooled),
-        "uf1": _f1(pooled).mean(axis=-1),
-        "uar": recall,
-        "weighted_f1": _weighted_f1s(pooled),
-        "balanced_accuracy": recall,
+    drawn = bootstrap(matrices, draws, seed)
+    return {
+        score.__name__: _interval(score, drawn, level) for score in (accuracy, uf1, uar, weighted_f1, balanced_accuracy)
     }
-    return {name: _between(values, level, draws) for name, values in scores.items()}
 
 
 def class_intervals(
     matrices: Matrix, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> dict[str, list[Interval]]:
-    """The same for ``f1`` and ``recall`` of each class, in the order of the classes.
+    """The same for ``f1`` and ``recall`` of each class, in the order of the classes, over draws that have the class.
+
+    Two NaN for a class that more than 5 % of the draws lack.
 
     Raises:
         InputError: If there is no person, or no stack of square matrices.
     """
-    pooled = _with_every_class(bootstrap(matrices, draws, seed))
-    scores = {"f1": _f1(pooled), "recall": _recalls(pooled)}
-    return {name: [_between(of_class, level, draws) for of_class in values.T] for name, values in scores.items()}
+    drawn = bootstrap(matrices, draws, seed)
+    there = drawn.sum(axis=-1) > 0
+    scores = {"f1": _f1(drawn), "recall": _recalls(drawn)}
+    return {
+        name: [_between(values[there[:, i], i], level, draws) for i in range(there.shape[1])]
+        for name, values in scores.items()
+    }
 
 
 def permutation_test(
     first: Matrix,
     second: Matrix,
-    score: Callable[[Matrix], float] = uf1,
+    score: Score = uf1,
     draws: int = 10_000,
     seed: int = 0,
 ) -> float:
     """Probability of a difference as large as that of two runs, or larger, if neither were better: from 0 to 1.
 
     If neither is, it does not matter which of the two predicted a person's clips; so in each draw the predictions of
-    each person are swapped or not, by a coin. Two-sided: p = (1 + draws that differ as much) / (1 + draws).
+    each person are swapped or not, by a coin. Two-sided: p = (1 + draws that differ as much) / (1 + draws). Of persons
+    so few that there are no more than ``draws`` ways to swap them, each way is taken once, and p is exact.
 
     Args:
         first: (P, C, C), one confusion matrix a person.
         second: The same persons in the same order, predicted by another run.
         score: From a pooled matrix to a number.
-        draws: How many to make; p is never below 1 / (1 + draws).
+        draws: How many to make; p is never below 1 / (1 + draws), nor below 2 / 2^P.
         seed: Of the generator.
 
     Raises:
@@ -245,13 +249,40 @@ def permutation_test(
     """
     _stack_of_persons(first)
     _same_persons(first, second)
-    swapped = np.random.default_rng(seed).integers(2, size=(draws, len(first)), dtype=np.uint8)
-    total = first.sum(axis=0) + second.sum(axis=0)
-    pooled = first.sum(axis=0) + _pool(swapped, second - first)
-    observed = abs(score(first.sum(axis=0)) - score(second.sum(axis=0)))
-    differences = np.array([abs(score(matrix) - score(total - matrix)) for matrix in pooled])
-    as_large = differences >= observed - 1e-12  # equal differences may differ in their last digit
-    return float((1 + as_large.sum()) / (1 + draws))
+    persons, before = len(first), (first.sum(axis=0), second.sum(axis=0))
+    observed = abs(score(before[0]) - score(before[1]))
+    exact = 2**persons <= draws
+    generator = np.random.default_rng(seed)
+    swapped = _all_swaps(persons) if exact else generator.integers(2, size=(draws, persons), dtype=np.uint8)
+    pooled = before[0] + _pool(swapped, second - first)
+    differences = np.abs(_scores(score, pooled) - _scores(score, before[0] + before[1] - pooled))
+    as_large = (differences >= observed - 1e-12).sum()  # equal differences may differ in their last digit
+    return float(as_large / len(swapped) if exact else (1 + as_large) / (1 + draws))
+
+
+def _all_swaps(persons: int) -> npt.NDArray[np.integer]:
+    """Every way to swap or not, (2^P, P) of 0 and 1."""
+    return np.arange(2**persons)[:, None] >> np.arange(persons) & 1
+
+
+def _interval(score: Score, drawn: Matrix, level: float) -> Interval:
+    """Of the draws (D, C, C) whose score can be given."""
+    clips = drawn.sum(axis=-1)
+    can = clips.any(axis=-1) if score in (accuracy, balanced_accuracy) else clips.all(axis=-1)
+    return _between(_scores(score, drawn[can]), level, len(drawn))
+
+
+def _scores(score: Score, matrices: Matrix) -> Values:
+    """Score of each matrix, (D, C, C) -> (D,): ours of all at once, others one by one."""
+    ours: tuple[tuple[Score, Callable[[Matrix], Values]], ...] = (
+        (accuracy, _accuracies),
+        (uf1, lambda stack: _f1(stack).mean(axis=-1)),
+        (uar, lambda stack: _recalls(stack).mean(axis=-1)),
+        (weighted_f1, _weighted_f1s),
+        (balanced_accuracy, _balanced_accuracies),
+    )
+    at_once = next((of_stack for one, of_stack in ours if one is score), None)
+    return at_once(matrices) if at_once else np.array([score(matrix) for matrix in matrices])
 
 
 def _accuracies(matrices: Matrix) -> Values:
@@ -260,13 +291,18 @@ def _accuracies(matrices: Matrix) -> Values:
 
 
 def _f1(matrices: Matrix) -> Values:
-    """(..., C, C), every class with targets -> (..., C)."""
-    return np.asarray(2 * _right(matrices) / (matrices.sum(axis=-2) + matrices.sum(axis=-1)))
+    """(..., C, C) -> (..., C); 0 for a class that is neither there nor predicted."""
+    return np.asarray(2 * _right(matrices) / np.maximum(matrices.sum(axis=-2) + matrices.sum(axis=-1), 1))
 
 
 def _recalls(matrices: Matrix) -> Values:
-    """(..., C, C), every class with targets -> (..., C)."""
-    return np.asarray(_right(matrices) / matrices.sum(axis=-1))
+    """(..., C, C) -> (..., C); 0 for a class that is not there."""
+    return np.asarray(_right(matrices) / np.maximum(matrices.sum(axis=-1), 1))
+
+
+def _balanced_accuracies(matrices: Matrix) -> Values:
+    """(..., C, C), some class with targets -> (...)."""
+    return np.asarray(_recalls(matrices).sum(axis=-1) / (matrices.sum(axis=-1) > 0).sum(axis=-1))
 
 
 def _weighted_f1s(matrices: Matrix) -> Values:
@@ -288,15 +324,9 @@ def _pool(times: npt.NDArray[np.integer], matrices: Matrix) -> Matrix:
     return pooled
 
 
-def _with_every_class(matrices: Matrix) -> Matrix:
-    """Those of a stack in which every class has targets."""
-    whole: Matrix = matrices[matrices.sum(axis=-1).all(axis=-1)]
-    return whole
-
-
 def _between(values: Values, level: float, draws: int) -> Interval:
-    """The middle share of the values; two NaN if there are fewer than half as many as draws."""
-    if len(values) < draws / 2:
+    """The middle share of the values; two NaN if too many of the draws gave none."""
+    if draws - len(values) > MAY_LACK * draws:
         return float("nan"), float("nan")
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -110,8 +110,8 @@ class Progress:
         if self.folder is None:
             return
         file = self.folder / name
-        start = f"{header}\n" if header and not file.exists() else ""
         with file.open("a") as out:
+            start = f"{header}\n" if header and out.tell() == 0 else ""  # a kill may have left it empty
             out.write(f"{start}{line}\n")
 
 

@@ -5,6 +5,7 @@ that chooses on test persons says how well one can choose, and is no measure for
 """
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -15,6 +16,7 @@ LEAKS = {
     "random clips": True,
     "not said": None,
 }
+SCORES = ("uf1", "uar", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Published:
         accuracy: Share of right predictions.
         selection: How the epoch was chosen, a key of ``LEAKS``.
         source: Where the scores and the rule of selection stand.
+        digits: The scores that were given, by name, as they were printed: 0.7605 is not rounded again.
     """
 
     protocol: str
@@ -40,6 +43,7 @@ class Published:
     accuracy: float | None
     selection: str
     source: str
+    digits: Mapping[str, str]
 
     @property
     def leaks(self) -> bool | None:
@@ -65,6 +69,7 @@ def _read() -> list[Published]:
             accuracy=_number(row["accuracy"]),
             selection=row["selection"],
             source=row["source"],
+            digits={score: row[score] for score in SCORES if row[score]},
         )
         for row in csv.DictReader(text.splitlines())
     ]

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
-from mer_zoo.training import ClipDataset, Recipe, augment
+from mer_zoo.recipe import Recipe
+from mer_zoo.training import ClipDataset, augment
 from mer_zoo.types import Fold, Sample
 
 COPIES, TEST_SHARE = 10, 0.111

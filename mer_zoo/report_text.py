@@ -28,6 +28,7 @@ SCORES = {
     "balanced_accuracy": "balanced accuracy",
 }
 TOLD_APART = 0.05  # the p above which two runs are not told apart
+FEWEST = 6  # persons, of whom p can be below that: two in 2^6 swaps
 SHORT = ("uf1", "uar", "accuracy")
 SHOWN = 3  # published numbers of each kind
 MEANING_OF_P = (
@@ -36,6 +37,10 @@ MEANING_OF_P = (
 )
 NAMED = 5  # folds that failed, with their reasons
 LEAK_SAID = {False: "no", None: "not known", True: "**yes**"}
+FLATTERS = "Such a rule flatters; it does not say how well new persons are recognised."
+COPIED = "random-clip"  # the rule whose test clips are copies
+BASELINES_LEAK = "The baselines leak, too: they had learnt from other copies of the clips that they answer."
+UNKNOWN_NULL = "What guessing scores under this rule is not known: its epochs are not recorded."
 FROM_THE_TABLE = (
     "Baselines are not recorded; majority is here the most frequent class of these very clips, not of training parts."
 )
@@ -96,7 +101,7 @@ def markdown(facts: Facts) -> str:
     said = ", ".join(f"{SCORES[name]} {scores[name]:.3f}" for name in SHORT)
     lines = [
         *heading(f"{facts['title']}: {said}", facts["leak"], facts["gaps"]),
-        f"{facts['clips']} clips of {len(facts['people'])} persons. {facts['source']}.",
+        about_clips(facts, len(facts["people"])),
         "",
         f"- 95 % interval of UF1 over persons: {_between(scores['intervals_95']['uf1'])}.",
         f"- Accuracy by person: {_by_person(facts['people'])}.",
@@ -114,16 +119,24 @@ def markdown(facts: Facts) -> str:
 
 def heading(title: str, leak: str | None, gaps: Sequence[str] = ()) -> list[str]:
     """The title, with what readers must know of a leak and of what is missing in it and beneath it."""
-    marks = [*([leak] if leak else []), *(["incomplete"] if gaps else [])]
-    mark = f" ({', '.join(marks)})" if marks else ""
-    lines = [f"# {title}{mark}", ""]
+    lines = title_line(title, leak, "incomplete" if gaps else None)
     if leak:
-        lines += [
-            f"**No result: {leak}.** Such a rule flatters; it does not say how well new persons are recognised. Do not "
-            "set it beside honest numbers.",
-            "",
-        ]
+        lines += [f"**No result: {leak}.** {FLATTERS} Do not set it beside honest numbers.", ""]
     return lines + [line for gap in gaps for line in (f"**Not whole: {gap}**", "")]
+
+
+def title_line(title: str, *marks: str | None) -> list[str]:
+    """The title with its marks."""
+    said = ", ".join(mark for mark in marks if mark)
+    return [f"# {title} ({said})" if said else f"# {title}", ""]
+
+
+def about_clips(facts: Facts, persons: int) -> str:
+    """How many clips of how many persons, whose protocol, and by which folds if not by those of its source."""
+    what = "copies of clips" if facts["copies"] else "clips"
+    folds = f" Folds here: {facts['folds_here']}." if facts["folds_here"] else ""
+    source = facts["source"][:1].upper() + facts["source"][1:]
+    return f"{facts['clips']} {what} of {persons} persons. {source}.{folds}"
 
 
 def _between(ends: Sequence[float] | None) -> str:
@@ -177,11 +190,9 @@ def _classes(facts: Facts) -> list[str]:
 
 def _beside(facts: Facts) -> list[str]:
     """The run among what is simple, best first, and in words whether it is better."""
-    model = facts["run"].get("model", "this run")
-    null = facts["null"]
-    looks = f"best of {null['epochs']} epochs on each test part" if null["epochs"] > 1 else "by frequency of classes"
-    not_above = f" {model} is not above that." if facts["pooled"]["uf1"] <= null["uf1"] else ""
-    others = {**facts["baselines"], "chance, each class as often": facts["chance"], f"guessing, {looks}": null}
+    model, persons = facts["run"].get("model", "this run"), len(facts["people"])
+    leaks = (facts["leak"], facts["leak"] if facts["baselines_leak"] else None)
+    others = {**facts["baselines"], "chance, each class as often": facts["chance"], **_guessing(facts["null"])}
     rows = [[f"**{model}**", *(facts["pooled"][kind] for kind in SHORT), None]]
     rows += [[name, *(s[kind] for kind in SHORT), s.get("p")] for name, s in others.items()]
     rows.sort(key=lambda row: -row[1])
@@ -192,25 +203,46 @@ def _beside(facts: Facts) -> list[str]:
             ["", *(SCORES[kind] for kind in SHORT), "p"],
             [[name, *map(number, values), p_cell(p)] for name, *values, p in rows],
         ),
+        *([f"- {BASELINES_LEAK}"] if facts["baselines_leak"] else []),
         *(
-            f"- {verdict(model, name, facts['pooled']['uf1'] - s['uf1'], s['p'], (facts['leak'], None))}"
+            f"- {verdict(model, name, facts['pooled']['uf1'] - s['uf1'], s['p'], persons, leaks)}"
             for name, s in facts["baselines"].items()
         ),
-        f"- {null['sentence']}{not_above}",
+        f"- {_beside_guessing(model, facts['pooled']['uf1'], facts['null'])}",
         *([] if facts["baselines_recorded"] else [f"- {FROM_THE_TABLE}"]),
         f"- {MEANING_OF_P}",
         "",
     ]
 
 
-def verdict(one: str, other: str, ahead: float, p: float, leaks: tuple[str | None, str | None] = (None, None)) -> str:
+def _guessing(null: Facts | None) -> dict[str, Facts]:
+    """Scores of guessing by the name of a row, if they are known."""
+    if not null:
+        return {}
+    looks = f"best of {null['epochs']} epochs on each test part" if null["epochs"] > 1 else "by frequency of classes"
+    return {f"guessing, {looks}": null}
+
+
+def _beside_guessing(model: str, uf1: float, null: Facts | None) -> str:
+    if not null:
+        return UNKNOWN_NULL
+    within = uf1 <= null["uf1"] + 2 * null["uf1_std"]
+    return f"{null['sentence']} {model} is within what guessing reaches." if within else str(null["sentence"])
+
+
+def verdict(
+    one: str, other: str, ahead: float, p: float, persons: int, leaks: tuple[str | None, str | None] = (None, None)
+) -> str:
     """Whether one is better than another: ``ahead`` by so much UF1, with ``p``; ``leaks`` are the marks of both."""
     better, worse, mark = (one, other, leaks[0]) if ahead >= 0 else (other, one, leaks[1])
-    if p > TOLD_APART and ahead >= 0:
-        return f"The difference of {one} to {other}, {ahead:.3f} UF1, is not told apart from chance ({_p(p)})."
-    doubt = ", so the two are not told apart" if p > TOLD_APART else ""
     flattered = f" But {better} was {mark}, so this shows nothing." if mark and leaks[0] != leaks[1] else ""
-    return f"{better} scores higher than {worse}, by {abs(ahead):.3f} UF1 ({_p(p)}{doubt}).{flattered}"
+    if persons < FEWEST:
+        return f"{one} and {other} differ by {abs(ahead):.3f} UF1; {persons} are too few persons to tell.{flattered}"
+    if p > TOLD_APART:
+        said = f"{one} and {other} differ by {abs(ahead):.3f} UF1, which is not told apart from chance ({_p(p)})."
+    else:
+        said = f"{better} scores higher than {worse}, by {abs(ahead):.3f} UF1 ({_p(p)})."
+    return said + flattered
 
 
 def _p(p: float) -> str:
@@ -229,18 +261,29 @@ def _published(facts: Facts) -> list[str]:
     if not shown:
         return []
     rows = [
-        [n["method"], *(number(n[kind]) for kind in SHORT), n["selection"], LEAK_SAID[n["leaks"]], n["source"]]
+        [
+            n["method"],
+            *(n["digits"].get(kind, "-") for kind in SHORT),
+            n["selection"],
+            LEAK_SAID[n["leaks"]],
+            n["source"],
+        ]
         for n in shown
     ]
-    more = len(facts["published"]) - len(shown)
+    of_other_folds = facts["folds_here"] is not None
     return [
-        "## Published numbers of this protocol",
+        "## Published for the protocol's own folds" if of_other_folds else "## Published numbers of this protocol",
         "",
-        *table(["method", *(SCORES[kind] for kind in SHORT), "epoch", "leaks", "source"], rows),
+        *table(["method", *(SCORES[kind] for kind in SHORT), "epoch chosen by", "leaks", "source"], rows),
         "Their clips and preparation may differ a little. Numbers that leak are no measure for a run that does not"
-        + (f"; {more} more, and those of single corpora, are in report.json." if more else "."),
+        + _not_shown(len(numbers) - len(shown), len(facts["published"]) - len(numbers)),
         "",
     ]
+
+
+def _not_shown(more: int, of_corpora: int) -> str:
+    rest = [*([f"{more} more"] if more else []), *(["those of single corpora"] if of_corpora else [])]
+    return f"; report.json has {' and '.join(rest)}." if rest else "."
 
 
 def number(value: float | None) -> str:

@@ -15,16 +15,16 @@ from mer_zoo import metrics, report_text
 from mer_zoo.errors import InputError
 from mer_zoo.metrics import Matrix
 from mer_zoo.null_model import NullScore, null_score
-from mer_zoo.protocols import Protocol, get_protocol
+from mer_zoo.protocols import Protocol, get_protocol, list_protocols
 from mer_zoo.published import published
+from mer_zoo.report_tables import Answers, baseline_answers, check_table, failed_rows, missing_rows
 from mer_zoo.report_text import Written, point
-from mer_zoo.runs import PREDICTIONS, rows_hash, write_text
+from mer_zoo.runs import PREDICTIONS, write_text
 from mer_zoo.types import Counts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Answers = npt.NDArray[np.int64]  # (N,) class indices, or (N, U) of 0 and 1, in the order of the rows
 ROW, PERSON = ("key", "corpus", "subject", "clip", "fold"), ["corpus", "subject"]
 
 
@@ -70,12 +70,21 @@ class Scored(Written):
         """The protocol, and whether rendered persons stand in for its own."""
         return self.protocol.name + (" on rendered persons" if self.protocol.stood_in_by(self.found) else "")
 
+    @property
+    def folds_here(self) -> str | None:
+        """How folds were made, if that is known and is not the way of the protocol, which its source names."""
+        name, made_by = self.protocol.name, self.run.get("folds_by")
+        own = get_protocol(name) if name in list_protocols() else self.protocol
+        return None if made_by == own.folds_by else made_by
+
     def about(self) -> dict[str, Any]:
         """What was scored and how it was made, as plain values."""
         return {
             "protocol": self.protocol.name,
             "title": self.title,
             "source": self.protocol.source,
+            "folds_here": self.folds_here,
+            "copies": self.run.get("selection") == report_text.COPIED,
             "leak": self.leak,
             "gaps": list(self.gaps),
             "notes": self.protocol.deviations(self.found),
@@ -166,11 +175,16 @@ class Report(Scored):
         return metrics.bootstrap_interval(self.people)
 
     @cached_property
-    def null(self) -> NullScore:
-        """What guessing scores under the rule that this run was made by, as far as that is known."""
+    def null(self) -> NullScore | None:
+        """What guessing scores under the rule that this run was made by; None if it leaks and the rule is lost.
+
+        A baseline has no epochs to choose from, whatever the rule.
+        """
         epochs = self.run.get("recipe", {}).get("epochs")
-        rule = self.run.get("selection", "last") if epochs else "last"
-        return null_score(self.table, self.protocol.classes, rule, epochs or 1)
+        if not epochs or "selection" not in self.run:
+            known = not self.leak or self.run.get("parameters") == 0
+            return null_score(self.table, self.protocol.classes, "last", 1) if known else None
+        return null_score(self.table, self.protocol.classes, self.run["selection"], epochs)
 
     @cached_property
     def _facts(self) -> dict[str, Any]:
@@ -190,8 +204,9 @@ class Report(Scored):
             },
             "repeats": self._of_repeats(),
             "chance": _chance(self.matrix),
-            "null": {**asdict(self.null), "sentence": self.null.sentence},
+            "null": self.null and {**asdict(self.null), "sentence": self.null.sentence},
             "baselines_recorded": bool(self.baselines),
+            "baselines_leak": bool(self.baselines) and self.about()["copies"],
             "baselines": {
                 name: {**scores(people), "p": metrics.permutation_test(self.people, people)}
                 for name, people in self.rivals.items()
@@ -227,7 +242,7 @@ class Report(Scored):
         return report_text.markdown(self._facts)
 
     def figures(self) -> dict[str, "Figure"]:
-        from mer_zoo import figures
+        from mer_zoo import calibration, figures
 
         people, classes = self._facts["people"].items(), self._facts["classes"].items()
         bars = {name: {"F1": point(each, "f1"), "recall": point(each, "recall")} for name, each in classes}
@@ -240,7 +255,8 @@ class Report(Scored):
             drawn["losses"] = figures.loss_curves(self.losses)
         shares = [f"p_{name}" for name in self.protocol.classes]
         if set(shares) <= set(self.table):
-            drawn["calibration"] = figures.calibration(self.table[shares].to_numpy(), self.table["target"].to_numpy())
+            pair = self.table[shares].to_numpy(), self.table["target"].to_numpy()
+            drawn["calibration"] = calibration.reliability_diagram(*pair)
         return drawn
 
 
@@ -288,72 +304,18 @@ def read(kind: type[S], predictions: pd.DataFrame, protocol: Protocol, answers: 
         raise InputError(f"predictions is a {type(predictions).__name__}; expected a table as evaluate returns it.")
     table, attrs = pd.DataFrame(predictions), predictions.attrs  # a table without attrs, which each step would copy
     run = attrs.get("run", {})
-    _check_table(table, protocol, (*ROW, *answers), run.get("protocol", protocol.name))
+    check_table(table, protocol, (*ROW, *answers), run.get("protocol", protocol.name))
     for name in {"note", "error"} & set(table):
         table[name] = table[name].astype(object).fillna("")
-    failed = _failed(table, answers)
-    gaps = [*report_text.failures(table, failed), *_missing(table, run)]
+    failed = failed_rows(table, answers)
+    gaps = [*report_text.failures(table, failed), *missing_rows(table, run)]
     if failed.all() or (gaps and not incomplete):
         raise InputError(
             f"The run is not whole. {' '.join(gaps)} Call evaluate again with the same out, which runs only what is "
             "missing, or pass incomplete=True to score what is there."
         )
     table = table[~failed].sort_values([*({"repeat"} & set(table)), "key"], ignore_index=True)
-    return kind(protocol, table, run, _answers(attrs, table), attrs.get("losses", {}), gaps)
-
-
-def _check_table(table: pd.DataFrame, protocol: Protocol, columns: Sequence[str], made_by: str) -> None:
-    """Raise InputError for what is no table of this protocol with these columns, one row a clip and repetition."""
-    missing = [name for name in columns if name not in table]
-    if missing or not len(table):
-        raise InputError(
-            f"The table has {len(table)} rows and columns {list(table)[:12]} and lacks {missing}; expected it as "
-            f"evaluate returns it, one row a clip and at least {', '.join(columns[:12])}."
-        )
-    twice = table["key"][table.duplicated([*({"repeat"} & set(table)), "key"])].tolist()
-    if twice:
-        raise InputError(f"{len(twice)} clips come more than once: {twice[:3]}; expected each once.")
-    corpora = set(table["corpus"])
-    alone = len(corpora) == 1 and protocol.stood_in_by(corpora)
-    if (corpora - set(protocol.counts) and not alone) or made_by != protocol.name:
-        raise InputError(
-            f"The table was made by {made_by} and holds {', '.join(sorted(corpora))}; "
-            f"{protocol.name} is of {', '.join(protocol.counts)}. Name the protocol that it was made by."
-        )
-
-
-def _failed(table: pd.DataFrame, answers: Sequence[str]) -> "pd.Series[bool]":
-    """Rows without a prediction."""
-    failed = (table[[name for name in answers if name.startswith("pred")]] == -1).any(axis=1)
-    return failed | (table["error"] != "") if "error" in table else failed
-
-
-def _missing(table: pd.DataFrame, run: Mapping[str, Any]) -> list[str]:
-    """Whether the table has the rows that the run predicts."""
-    lacking = run.get("rows", len(table)) - len(table)
-    if lacking:
-        what = "missing" if lacking > 0 else "too many"
-        return [f"{abs(lacking)} rows are {what}: the table has {len(table)}, the run predicts {run['rows']}."]
-    same = "keys" not in run or rows_hash(_names(table)) == run["keys"]
-    return [] if same else ["Some rows are missing: there are as many as the run predicts, but others in their place."]
-
-
-def _names(table: pd.DataFrame) -> list[str]:
-    """What a row is called in a run: ``fold key``."""
-    return [f"{fold} {key}" for fold, key in zip(table["fold"], table["key"], strict=True)]
-
-
-def _answers(attrs: Mapping[Any, Any], table: pd.DataFrame) -> dict[str, Answers]:
-    """What each baseline answers, in the order of the rows."""
-    names, answers = _names(table), {}
-    for baseline, recorded in attrs.get("baselines", {}).items():
-        if lacking := [name for name in names if name not in recorded]:
-            raise InputError(
-                f"The baseline {baseline} has no answer to {len(lacking)} of {len(names)} rows, such as {lacking[:2]}; "
-                "expected one to each, or no such baseline in attrs."
-            )
-        answers[str(baseline)] = np.array([recorded[name] for name in names])
-    return answers
+    return kind(protocol, table, run, baseline_answers(attrs, table), attrs.get("losses", {}), gaps)
 
 
 def _count(rows: pd.DataFrame, protocol: Protocol) -> Counts:

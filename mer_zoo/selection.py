@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from mer_zoo.errors import DivergedError, InputError
 from mer_zoo.folds import group_k_fold, human
 from mer_zoo.guards import check_neighbours, check_statistics, untouched
+from mer_zoo.recipe import Recipe
 from mer_zoo.seeds import fold_seed, seeded
-from mer_zoo.training import ClipDataset, Device, Recipe, fit, predict
+from mer_zoo.training import ClipDataset, Device, fit, predict
 from mer_zoo.types import Fold, remember
 
 Make = Callable[[], nn.Module]

@@ -13,13 +13,16 @@ import pandas as pd
 from mer_zoo import metrics
 from mer_zoo.errors import InputError
 from mer_zoo.protocols import Protocol, get_protocol
-from mer_zoo.report_text import heading, how, number, point, scored, table
+from mer_zoo.report_text import about_clips, heading, how, number, point, scored, table
 from mer_zoo.reporting import Scored, plain, read, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MIDDLE = (0.025, 0.975)  # quantiles at the ends of a 95 % interval
+
+NOT_BESIDE = "Guessing under the rule of the run does not stand beside scores of action units."
+NEITHER_BESIDE = "Guessing under the rule of the run, and baselines, do not stand beside scores of action units."
 
 Tally = npt.NDArray[np.int64]  # (U, 4): clips that are found, called wrongly, missed, and rightly passed over, by unit
 
@@ -93,7 +96,7 @@ class UnitReport(Scored):
                 name: {
                     "clips": int(t[0] + t[2]),
                     "f1": float(score),
-                    "intervals_95": {"f1": plain(between, self._people)},
+                    "intervals_95": {"f1": plain(between, self._people) if t[0] + t[2] else None},
                     "tally": t.tolist(),
                 }
                 for name, t, score, between in zip(self.protocol.classes, self.tally, f1, ends, strict=True)
@@ -112,12 +115,13 @@ class UnitReport(Scored):
             *heading(
                 f"{self.title}: F1 {self.f1:.3f}, mean over corpora {self.f1_over_corpora:.3f}", self.leak, self.gaps
             ),
-            f"{facts['clips']} clips. {self.protocol.source}.",
+            about_clips(facts, len(self.persons)),
             "",
             f"- F1, with its 95 % interval over persons: {scored(facts, 'f1')}. It is that of a unit being there, the "
             f"mean of {len(self.tally)} units; one that no clip shows counts 0.",
             f"- Calling every unit in every clip gives {self.f1_of_always:.3f}.",
             *(f"- The baseline {name} gives {f1:.3f}." for name, f1 in facts["f1_of_baselines"].items()),
+            f"- {NOT_BESIDE if facts['f1_of_baselines'] else NEITHER_BESIDE}",
             *(f"- Note: {note}" for note in facts["notes"]),
             "",
             *table(["corpus", "persons", "clips", "F1"], corpora),
@@ -130,7 +134,8 @@ class UnitReport(Scored):
         from mer_zoo import figures
 
         units = self.to_dict()["units"]
-        return {"units": figures.class_bars({name: {"F1": point(unit, "f1")} for name, unit in units.items()})}
+        drawn = {"units": figures.class_bars({name: {"F1": point(unit, "f1")} for name, unit in units.items()})}
+        return drawn | ({"losses": figures.loss_curves(self.losses)} if any(map(len, self.losses.values())) else {})
 
 
 def report_units(

@@ -307,7 +307,7 @@ def test_failed_folds_are_named_and_run_again(monkeypatch: pytest.MonkeyPatch, c
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        (f"svmm {FLOW}", r"No model is named 'svmm'\. There are: "),
+        (f"svmm {FLOW}", r"No model is named 'svmm'\. Did you mean svm"),
         ("svm synthetic-33", "No protocol is named 'synthetic-33'. Did you mean .*synthetic-3"),
         (f"svm {FLOW} --selection best", "selection is 'best'; expected one of last, nested"),
         (f"svm {FLOW} --selection nested", "svm has no epochs to choose from"),

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from mer_zoo import figures, metrics
+from mer_zoo import calibration, figures, metrics
 from mer_zoo.errors import InputError
 
 NAN = float("nan")
@@ -64,8 +64,8 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "losses_1": lambda: figures.loss_curves({"smic/s01": [1.1]}),
     "losses_68": lambda: figures.loss_curves(_losses([1] * 68)),
     "losses_uneven": lambda: figures.loss_curves(_losses([5, 40, 30, 60, 60])),
-    "calibration_1": lambda: figures.calibration(np.array([[0.7, 0.3]]), np.array([0])),
-    "calibration_2031": lambda: figures.calibration(*_probabilities(2031, 7)),
+    "calibration_1": lambda: calibration.reliability_diagram(np.array([[0.7, 0.3]]), np.array([0])),
+    "calibration_2031": lambda: calibration.reliability_diagram(*_probabilities(2031, 7)),
     "runs_1": lambda: figures.runs_side_by_side({"only": (0.5, NAN, NAN)}),
     "runs_12": lambda: figures.runs_side_by_side(dict.fromkeys(LONG, (0.5, 0.4, 0.6)), {"svm": 0.7, "chance": 0.3}),
 }
@@ -204,6 +204,25 @@ def test_loss_curves_are_logarithmic_only_where_they_span_much() -> None:
     assert figures.loss_curves({"a": [1.0, 0.0]}).axes[0].get_yscale() == "linear"
 
 
+@pytest.mark.parametrize(("folds", "label"), [(1, "one fold"), (2, "one fold"), (3, "median of folds")])
+def test_few_folds_are_drawn_as_a_median_is(folds: int, label: str) -> None:
+    [axes] = _axes(figures.loss_curves(_losses([20] * folds)))
+    lines = [line for line in axes.lines if line.get_color() == figures.BLUE]
+    assert len(lines) == (folds if folds < 3 else 1)
+    assert lines[0].get_label() == label
+    assert all(line.get_linewidth() > 1.5 for line in lines)
+
+
+def test_a_few_tiny_losses_do_not_stretch_the_axis() -> None:
+    noisy = np.exp(-0.05 * np.arange(300))
+    noisy[[50, 190]] = 1e-12
+    [axes] = _axes(figures.loss_curves({"a": noisy.tolist()}))
+    assert axes.get_yscale() == "log"
+    assert 1e-8 < axes.get_ylim()[0] < noisy[299]
+    [smooth] = _axes(figures.loss_curves({"a": np.exp(-0.05 * np.arange(300)).tolist()}))
+    assert smooth.get_ylim()[0] < np.exp(-0.05 * 299)
+
+
 def _naive_error(probabilities: np.ndarray, target: np.ndarray) -> float:
     error = 0.0
     for number in range(10):
@@ -222,13 +241,13 @@ def _naive_error(probabilities: np.ndarray, target: np.ndarray) -> float:
 @pytest.mark.parametrize(("clips", "classes"), [(1, 2), (50, 3), (500, 7), (2031, 12)])
 def test_calibration_error_equals_a_naive_loop(clips: int, classes: int) -> None:
     probabilities, target = _probabilities(clips, classes, seed=clips)
-    assert figures.expected_calibration_error(probabilities, target) == pytest.approx(
+    assert calibration.expected_calibration_error(probabilities, target) == pytest.approx(
         _naive_error(probabilities, target)
     )
     rounded = np.round(probabilities, 1)  # on the edges of bins
     rounded[:, 0] += 1 - rounded.sum(axis=1)
     rounded = np.abs(rounded) / np.abs(rounded).sum(axis=1, keepdims=True)
-    assert figures.expected_calibration_error(rounded, target) == pytest.approx(_naive_error(rounded, target))
+    assert calibration.expected_calibration_error(rounded, target) == pytest.approx(_naive_error(rounded, target))
 
 
 @pytest.mark.parametrize(
@@ -243,13 +262,13 @@ def test_calibration_error_equals_a_naive_loop(clips: int, classes: int) -> None
     ],
 )
 def test_calibration_error_of_known_answers(probabilities: list[list[float]], target: list[int], error: float) -> None:
-    found = figures.expected_calibration_error(np.array(probabilities), np.array(target))
+    found = calibration.expected_calibration_error(np.array(probabilities), np.array(target))
     assert found == pytest.approx(error, abs=1e-12)
 
 
 def test_calibration_shows_bins_as_they_are() -> None:
     probabilities = np.array([[0.8, 0.2], [0.75, 0.25], [0.06, 0.94], [0.55, 0.45]])
-    top, bottom = _axes(figures.calibration(probabilities, np.array([0, 1, 1, 1])))
+    top, bottom = _axes(calibration.reliability_diagram(probabilities, np.array([0, 1, 1, 1])))
     assert [bar.get_height() for bar in bottom.patches] == [0, 0, 0, 0, 0, 1, 0, 2, 0, 1]
     assert [text.get_text() for text in bottom.texts if text.get_text()] == ["1", "2", "1"]
     points = np.asarray(top.collections[-1].get_offsets())
@@ -344,13 +363,13 @@ def test_pyplot_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         lambda: figures.loss_curves({"a": [NAN, float("inf")]}),
         lambda: figures.runs_side_by_side({}),
         lambda: figures.runs_side_by_side({"a": (0.5, 0.4, 0.6)}, {"svm": 74.6}),
-        lambda: figures.calibration(np.zeros((0, 3)), np.zeros(0, np.int64)),
-        lambda: figures.calibration(np.array([0.5, 0.5]), np.array([0, 1])),
-        lambda: figures.calibration(np.array([[0.5, 0.5]]), np.array([2])),
-        lambda: figures.calibration(np.array([[0.5, 0.5]]), np.array([0, 1])),
-        lambda: figures.calibration(np.array([[0.5, 0.9]]), np.array([0])),
-        lambda: figures.calibration(np.array([[-0.5, 1.5]]), np.array([0])),
-        lambda: figures.calibration(np.array([[NAN, NAN]]), np.array([0])),
+        lambda: calibration.reliability_diagram(np.zeros((0, 3)), np.zeros(0, np.int64)),
+        lambda: calibration.reliability_diagram(np.array([0.5, 0.5]), np.array([0, 1])),
+        lambda: calibration.reliability_diagram(np.array([[0.5, 0.5]]), np.array([2])),
+        lambda: calibration.reliability_diagram(np.array([[0.5, 0.5]]), np.array([0, 1])),
+        lambda: calibration.reliability_diagram(np.array([[0.5, 0.9]]), np.array([0])),
+        lambda: calibration.reliability_diagram(np.array([[-0.5, 1.5]]), np.array([0])),
+        lambda: calibration.reliability_diagram(np.array([[NAN, NAN]]), np.array([0])),
         lambda: figures.save({"../x": DRAWN["runs_1"]()}, "nowhere"),
     ],
 )

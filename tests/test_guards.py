@@ -3,7 +3,7 @@
 import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -176,7 +176,7 @@ def test_weights_cannot_hide_in_a_wrapper_or_a_bare_file(roots: dict[str, Corpus
         loaded: Any = mer_zoo.create_model(f"local-dir:{tmp_path}", pretrained=True)
         model: Any = nn.Sequential(loaded)
         model.input_spec = loaded.input_spec
-        return model
+        return cast(nn.Module, model)
 
     def bare() -> nn.Module:
         return mer_zoo.create_model("ststnet", checkpoint_path=str(tmp_path / "model.safetensors"))
@@ -252,6 +252,8 @@ class _Late(nn.BatchNorm2d):
 
 class _Memory(nn.Module):
     """Keeps a running mean of what it sees, in eval, too, in a buffer that is not saved."""
+
+    mean: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 import mer_zoo
 from mer_zoo.errors import InputError
 from mer_zoo.losses import _class_weights, loss_for
-from mer_zoo.training import ClipDataset, Recipe, _batches, fit, predict
+from mer_zoo.recipe import Recipe
+from mer_zoo.training import ClipDataset, _batches, fit, predict
 from mer_zoo.types import ActionUnit, InputSpec, Sample
 
 CLIPS, CLASSES = 23, 4

@@ -5,6 +5,8 @@ import itertools
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
 
 import mer_zoo
+from mer_zoo import report_text
 from mer_zoo.datasets import Corpus
 from mer_zoo.errors import InputError
+from mer_zoo.folds import group_k_fold
 from mer_zoo.null_model import null_score
 from mer_zoo.runs import read_predictions, rows_hash
 
@@ -255,7 +259,7 @@ def test_p_is_that_of_persons_swapped_by_a_coin() -> None:
     expected = np.mean(gaps >= gaps[0] - 1e-12)
     assert 0.02 < expected < 0.98
     p = mer_zoo.report(table, "megc2019").to_dict()["baselines"]["svm"]["p"]
-    assert p == pytest.approx(expected, abs=0.02)
+    assert p == expected
 
 
 def test_a_network_that_does_not_beat_a_baseline_is_seen_not_to() -> None:
@@ -274,7 +278,7 @@ def test_a_network_that_does_not_beat_a_baseline_is_seen_not_to() -> None:
         order = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith(("| **net", "| svm"))]
         assert order == (["svm", "**net**"] if right else ["**net**", "svm"])
     table.attrs["baselines"]["svm"] = dict(zip(names, table["pred"].tolist(), strict=True))
-    words = "The difference of net to svm, 0.000 UF1, is not told apart from chance (p = 1.000)."
+    words = "net and svm differ by 0.000 UF1, which is not told apart from chance (p = 1.000)."
     assert words in mer_zoo.report(table, "megc2019").to_markdown()
     assert "net scores higher than majority" in mer_zoo.report(better, "megc2019").to_markdown()
 
@@ -290,12 +294,72 @@ def test_guessing_is_scored_by_the_rule_that_the_run_was_made_by() -> None:
     sorted_rows = honest.sort_values("key", ignore_index=True)
     for table, rule, epochs in ((honest, "last", 1), (leaky, "test_oracle", 800)):
         report = mer_zoo.report(table, "megc2019")
-        assert report.null == null_score(sorted_rows, classes, rule, epochs)
-        assert report.null.sentence in report.to_markdown()
-    assert report.null.uf1 > 0.9 > report.uf1
-    assert f"{report.null.sentence} net is not above that." in report.to_markdown()
-    unknown = mer_zoo.report(as_run(predictions(), selection="test_oracle", recipe={}), "megc2019")
-    assert unknown.null.rule == "last"
+        null = null_score(sorted_rows, classes, rule, epochs)
+        assert report.null == null
+        assert null.sentence in report.to_markdown()
+    assert null.uf1 > 0.9 > report.uf1
+    assert f"{null.sentence} net is within what guessing reaches." in report.to_markdown()
+
+
+@pytest.mark.parametrize("above", [-0.001, 0.001])
+def test_up_to_two_standard_deviations_a_score_is_within_what_guessing_reaches(above: float) -> None:
+    report = mer_zoo.report(predictions(), "megc2019")
+    facts = report.to_dict()
+    facts["null"] |= {"uf1": report.uf1 - 0.02 - above, "uf1_std": 0.01}
+    assert ("this run is within what guessing reaches." in report_text.markdown(facts)) == (above < 0)
+
+
+@pytest.mark.parametrize("facts", [{"recipe": {}}, {"recipe": {"lr": 1.0}}, None])
+def test_what_guessing_scores_is_not_known_if_a_rule_leaks_and_its_epochs_are_lost(
+    facts: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    table = as_run(predictions().assign(note=MARK), selection="test_oracle", leak=MARK, **(facts or {}))
+    if facts is None:
+        table.attrs = {}
+    report = mer_zoo.report(table, "megc2019", out=tmp_path)
+    assert report.null is report.to_dict()["null"] is None
+    text = report.to_markdown()
+    assert "- What guessing scores under this rule is not known: its epochs are not recorded." in text
+    assert "Guessing scores" not in text
+    assert "| guessing" not in text
+
+
+def test_a_baseline_guesses_once_whatever_the_rule() -> None:
+    table = as_run(predictions(), model="svm", parameters=0, recipe={}, selection="random-clip", leak=MARK)
+    null = mer_zoo.report(table, "megc2019").null
+    assert null is not None
+    assert null.epochs == 1
+
+
+def test_of_copies_it_is_said_that_they_are_and_that_baselines_leak() -> None:
+    mark = "chosen on test subjects, whose other copies were trained on"
+    facts = {"folds_by": "ten copies of each clip, split at random", "selection": "random-clip", "leak": mark}
+    copied = mer_zoo.report(as_run(predictions(0.9), **facts), "megc2019").to_markdown()
+    honest = mer_zoo.report(as_run(predictions(0.9)), "megc2019").to_markdown()
+    assert "408 copies of clips of 68 persons. See et al." in copied
+    assert "Folds here: ten copies of each clip, split at random." in copied
+    for words in ("The baselines leak, too", "copies of clips of"):
+        assert words in copied
+        assert words not in honest
+    assert "net scores higher than svm" in copied
+    assert "so this shows nothing" not in copied  # both leak alike
+    oracle = mer_zoo.report(as_run(predictions(0.9), selection="test_oracle", leak=MARK), "megc2019").to_markdown()
+    assert f"But net was {MARK}, so this shows nothing." in oracle
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_folds_that_are_not_those_of_the_source_are_named(changed: bool) -> None:
+    """Whether the protocol is passed as it is registered or as it was changed."""
+    own = mer_zoo.get_protocol("megc2019")
+    protocol = replace(own, fold_maker=partial(group_k_fold, k=5)) if changed else own
+    other = mer_zoo.report(as_run(predictions(), folds_by="group_k_fold(k=5)"), protocol)
+    text = other.to_markdown()
+    assert "leave-one-subject-out. Folds here: group_k_fold(k=5)." in text
+    assert "## Published for the protocol's own folds" in text
+    for facts in ({"folds_by": own.folds_by}, {}):
+        same = mer_zoo.report(as_run(predictions(), **facts), "megc2019").to_markdown()
+        assert "Folds here" not in same
+        assert "## Published numbers of this protocol" in same
 
 
 def test_published_numbers_stand_beside_with_their_rule_and_leaks_are_marked() -> None:
@@ -304,8 +368,13 @@ def test_published_numbers_stand_beside_with_their_rule_and_leaks_are_marked() -
     cells = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("| ")]
     rows = {row[1]: row[2:7] for row in cells if len(row) == 9}
     rows = {name: row for name, row in rows.items() if row[-1] in ("no", "not known", "**yes**")}
-    assert rows["STSTNet"] == ["0.735", "0.760", "-", "last epoch", "no"]
-    assert rows["HTNet"] == ["0.860", "0.848", "-", MARK, "**yes**"]
+    assert rows["STSTNet"] == ["0.7353", "0.7605", "-", "last epoch", "no"]
+    assert rows["HTNet"] == ["0.8603", "0.8475", "-", MARK, "**yes**"]
+    numbers = report.to_dict()["published"]
+    more = sum(row["part"] == "all" for row in numbers) - len(rows)
+    assert 0 < more < len(numbers) - len(rows)
+    assert f"; report.json has {more} more and those of single corpora." in text
+    assert "| epoch chosen by" in text
     assert [row[-1] for row in rows.values()] == [*["no"] * 3, *["not known"] * 3, *["**yes**"] * 3]
     assert {"STSTNet", "CapsuleNet"} <= {row["method"] for row in report.to_dict()["published"]}
     faces = predictions().assign(corpus="synthetic", subject=lambda t: t["fold"].str.replace("/", "-"))
@@ -468,7 +537,10 @@ def test_a_corpus_without_a_class_has_no_mean_over_classes() -> None:
     report = mer_zoo.report(table, "megc2019")
     samm = report.to_dict()["corpora"]["samm"]
     assert samm["uf1"] is None
-    assert samm["accuracy"] is not None
+    assert samm["intervals_95"]["uf1"] is None
+    for name in ("accuracy", "balanced_accuracy"):
+        low, high = samm["intervals_95"][name]
+        assert low < samm[name] < high
     line = next(line for line in report.to_markdown().splitlines() if line.startswith("| samm"))
     assert [cell.strip() for cell in line.split("|")][4:6] == ["-", "-"]
 
@@ -511,6 +583,7 @@ def test_what_is_written(persons: Corpus, tmp_path: Path) -> None:
     text = (tmp_path / "report" / "report.md").read_text()
     for words in (
         f"UF1 {report.uf1:.3f}",
+        "persons. This library: made-up persons",
         "95 % interval of UF1 over persons",
         "last epoch, the same for every fold; nothing was chosen on test persons",
         "seed 7",

@@ -20,7 +20,8 @@ from mer_zoo import training
 from mer_zoo.datasets import Corpus
 from mer_zoo.errors import InputError, MerZooError
 from mer_zoo.preprocessing.flow import flow_image
-from mer_zoo.training import ClipDataset, Recipe, _batches, augment, fit, mirror, predict
+from mer_zoo.recipe import Recipe
+from mer_zoo.training import ClipDataset, _batches, augment, fit, mirror, predict
 from mer_zoo.types import InputSpec
 
 SPEC = mer_zoo.input_spec("ststnet")
@@ -341,7 +342,8 @@ def test_it_learns_on_a_gpu(precision: Any, data: ClipDataset) -> None:
 
 WORKER = """
 import json, sys, torch
-from mer_zoo.training import Recipe, fit
+from mer_zoo.recipe import Recipe
+from mer_zoo.training import fit
 torch.manual_seed(0)
 x, y = torch.randn(37, 6), torch.arange(37) % 3
 model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()

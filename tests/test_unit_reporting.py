@@ -173,7 +173,8 @@ def test_what_is_written(tmp_path: Path) -> None:
     text = (tmp_path / "report" / "report.md").read_text()
     for words in (
         f"# cd6me: F1 {report.f1:.3f}, mean over corpora {report.f1_over_corpora:.3f}",
-        f"{len(table)} clips. Varanka et al.",
+        f"{len(table)} clips of 39 persons. Varanka et al.",
+        "- Guessing under the rule of the run, and baselines, do not stand beside scores of action units.",
         f"gives {report.f1_of_always:.3f}",
         "not recorded in the table",
     ):
@@ -201,10 +202,19 @@ def test_intervals_are_those_of_persons_drawn_anew() -> None:
         both = there.sum(axis=0) + called.sum(axis=0)
         drawn.append(2 * (there & called).sum(axis=0) / np.maximum(both, 1))
     ends = np.percentile(drawn, [2.5, 97.5], axis=0)
+    assert [name for name, unit in facts["units"].items() if not unit["clips"]] == ["AU1", "AU2"]
     for unit, low, high in zip(facts["units"].values(), *ends, strict=True):
-        assert unit["intervals_95"]["f1"] == pytest.approx([low, high], abs=0.035)
+        between = pytest.approx([low, high], abs=0.035) if unit["clips"] else None
+        assert unit["intervals_95"]["f1"] == between
     ends = np.percentile(np.mean(drawn, axis=1), [2.5, 97.5])
     assert facts["intervals_95"]["f1"] == pytest.approx(ends, abs=0.015)
+
+
+def test_losses_are_drawn_where_they_are_known() -> None:
+    table = predictions()
+    assert set(mer_zoo.report_units(table, "cd6me").figures()) == {"units"}
+    table.attrs["losses"] = {fold: [1.0, 0.5] for fold in table["fold"].unique()}
+    assert set(mer_zoo.report_units(table, "cd6me").figures()) == {"units", "losses"}
 
 
 def test_leaks_and_baselines_are_said() -> None:
@@ -220,6 +230,7 @@ def test_leaks_and_baselines_are_said() -> None:
     assert lines[0].endswith("(chosen on test subjects)")
     assert lines[2].startswith("**No result: chosen on test subjects.**")
     assert f"- The baseline ridge gives {ridge:.3f}." in lines
+    assert "- Guessing under the rule of the run does not stand beside scores of action units." in lines
     table.attrs["baselines"] = {"ridge": dict.fromkeys(names, 1)}
     with pytest.raises(InputError, match=r"Answers of a baseline are \(159,\); expected \(159, 12\) of 0 and 1"):
         _ = mer_zoo.report_units(table, "cd6me").f1_of_baselines

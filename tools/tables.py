@@ -20,7 +20,7 @@ from mer_zoo.datasets._annotated import SheetCorpus
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.datasets._folders import PictureCorpus
 from mer_zoo.datasets._long_videos import LongVideoCorpus
-from mer_zoo.published import published
+from mer_zoo.published import SCORES, published
 from mer_zoo.rules import RULES
 from mer_zoo.synth.emotions import COUNTS
 from mer_zoo.synth.emotions import TABLES as TABLES_OF_UNITS
@@ -129,10 +129,10 @@ def baselines() -> list[list[str]]:
 
 def published_numbers() -> list[list[str]]:
     """Every published number of a whole protocol, with what chose its epoch."""
-    rows = [["protocol", "method", "UF1", "UAR", "accuracy", "epoch", "source"]]
+    rows = [["protocol", "method", "UF1", "UAR", "accuracy", "epoch chosen by", "source"]]
     for protocol in mer_zoo.list_protocols():
         for row in published(protocol):
-            scores = ["-" if value is None else f"{value:.3f}" for value in (row.uf1, row.uar, row.accuracy)]
+            scores = [row.digits.get(score, "-") for score in SCORES]
             if row.part == "all":
                 rows.append([f"`{protocol}`", row.method, *scores, row.selection, row.source])
     return rows

@@ -5,6 +5,7 @@ Nothing here, and no ``draw`` of a corpus, uses what reads corpora: a specimen m
 
 import io
 import random
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,10 +66,14 @@ def some_window(rng: random.Random, most: int = 3000) -> tuple[int, int, int]:
 
 
 def draw(folder: Path, names: Iterable[str], size: tuple[int, int] = (48, 40), colour: bool = False) -> None:
-    """Draw pictures of ``size``, height and width, grey or coloured: smooth noise that moves a little."""
+    """Draw pictures of ``size``, height and width, grey or coloured: smooth noise that moves a little.
+
+    Each folder has noise of its own, by its name and that of the one above it: no clip is a copy of another.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    face = zlib.crc32("/".join(folder.parts[-2:]).encode())
     for number, name in enumerate(names):
-        (folder / name).write_bytes(_picture(number % 8, Path(name).suffix, size, colour))
+        (folder / name).write_bytes(_picture(face, number % 8, Path(name).suffix, size, colour))
 
 
 def litter(folder: Path) -> None:
@@ -93,8 +98,8 @@ def write_pages(file: Path, pages: dict[str, Sequence[Sequence[Any]]]) -> None:
 
 
 @lru_cache(maxsize=256)
-def _picture(step: int, ending: str, size: tuple[int, int], colour: bool) -> bytes:
-    noise = np.random.default_rng(0).random((16, 16))
+def _picture(face: int, step: int, ending: str, size: tuple[int, int], colour: bool) -> bytes:
+    noise = np.random.default_rng(face).random((16, 16))
     height, width = size
     smooth = PILImage.fromarray((noise * 255).astype(np.uint8)).resize(
         (width + 8, height + 8), PILImage.Resampling.BICUBIC
