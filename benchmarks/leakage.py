@@ -93,7 +93,7 @@ def print_table(rules: Mapping[str, Mapping[str, Any]]) -> None:
         seeds = " / ".join(f"{value:.3f}" for value in scores["network"])
         mean, svm = statistics.mean(scores["network"]), statistics.mean(scores["svm"])
         guess = " | ".join(f"{value:.3f}" for value in scores["guess"].values())
-        leak = " (leaks)" * bool(RULES[rule].leak)
+        leak = f" ({RULES[rule].leak})" if RULES[rule].leak else ""
         print(f"| `{rule}`{leak} | {seeds} | {mean:.3f} | {svm:.3f} | {guess} |")
 
 
@@ -110,7 +110,7 @@ def draw(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].legend(loc="lower right", fontsize=9, framealpha=1)
-    figure.suptitle("One network, four rules: orange ones choose on test clips", fontsize=12)
+    figure.suptitle("One network, four rules; orange: chosen on test subjects, no result", fontsize=12)
     return figure
 
 
