@@ -109,7 +109,7 @@ def draw(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
         axes.grid(axis="y", color="0.9")
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(loc="lower right", fontsize=9, framealpha=1)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle("One network, four rules; orange: chosen on test subjects, no result", fontsize=12)
     return figure
 
