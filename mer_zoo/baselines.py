@@ -17,10 +17,10 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from threadpoolctl import threadpool_limits
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d
 
 from mer_zoo.errors import InputError, UnknownNameError
+from mer_zoo.seeds import one_blas_thread
 from mer_zoo.training import ClipDataset
 
 GRID = 7  # pixels a side
@@ -86,7 +86,7 @@ def baseline_answers(name: str, train: ClipDataset, test: ClipDataset) -> Number
         )
     make, targets = BASELINES[name].make, np.array(train.targets)
     x, x_test = _rows(train), _rows(test)
-    with threadpool_limits(1):  # more threads move the last digits of ridge
+    with one_blas_thread():
         if targets.ndim == 1:
             return _shares(make, x, targets, x_test, len(train.classes))
         return np.column_stack([_shares(make, x, shown, x_test, 2)[:, 1] for shown in targets.T])

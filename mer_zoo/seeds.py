@@ -1,13 +1,14 @@
 """What makes a fold repeat itself: a seed of its own, all generators set by it, and one thread."""
 
 import contextlib
+import functools
 import hashlib
 import random
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 
 def fold_seed(seed: int, name: str) -> int:
@@ -30,13 +31,25 @@ def seeded(seed: int) -> Iterator[None]:
         np.random.set_state(legacy)  # noqa: NPY002
 
 
+@functools.cache
+def _controller() -> ThreadpoolController:
+    """Made once, as it looks through all libraries that are loaded."""
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> contextlib.AbstractContextManager[object]:
+    """One thread for linear algebra, whose last digits move with their number."""
+    limit: contextlib.AbstractContextManager[object] = _controller().limit(limits=1)
+    return limit
+
+
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """More threads are slower for networks of this size, and their number would move the last digits."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with one_blas_thread():
             yield
     finally:
         torch.set_num_threads(before)

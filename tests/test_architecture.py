@@ -30,7 +30,7 @@ ARROWS = {
     "datasets": {"types", "registry", "preprocessing.flow", "synth"},
     "preprocessing": {"types", "datasets._base", "preprocessing"},
     "training": {"types", "losses", "recipe", "standardise"},
-    "baselines": {"training"},
+    "baselines": {"seeds", "training"},
     "copies": {"types", "training"},
     "guards": {"types", "folds", "copies", "standardise", "training"},
     "random_clips": {"types", "recipe", "training"},
