@@ -3,7 +3,9 @@
 These are ``log.txt``, ``progress.csv`` and, if TensorBoard is installed, ``tensorboard/``.
 """
 
+import csv
 import importlib.util
+import io
 import logging
 import os
 import time
@@ -90,12 +92,12 @@ class Progress:
         """Write a fold down wherever it is kept."""
         fold, scores = str(outcome.table["fold"].iloc[0]), self.scores()
         left = (self.folds - self.done) * (time.monotonic() - self.started) / self.new
-        what = f"failed: {outcome.error}" if outcome.error else f"{len(outcome.table)} clips"
+        what = f"failed: {' '.join(outcome.error.split())}" if outcome.error else f"{len(outcome.table)} clips"
         self._log(f"{self.done}/{self.folds} {fold}: {what}; {self._so_far()}; {_clock(left)} left")
         values = [_now(), fold, len(outcome.table), self.done, self.folds]
         values += [f"{scores[name]:.6f}" if name in scores else "" for name in ("uf1", "uar", "accuracy")]
-        values += [f"{outcome.facts.get('seconds', 0):.3f}", outcome.error.replace('"', "'"), self.leak or ""]
-        self._append("progress.csv", ",".join(f'"{value}"' for value in values), header=COLUMNS)
+        values += [f"{outcome.facts.get('seconds', 0):.3f}", outcome.error, self.leak or ""]
+        self._append("progress.csv", _row(values), header=COLUMNS)
         if self.board is not None:
             for epoch, loss in enumerate(outcome.losses, start=1):
                 self.board.add_scalar(f"loss/{fold}", loss, epoch)
@@ -122,6 +124,13 @@ def _tensorboard(folder: Path | None) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder / "tensorboard"))
+
+
+def _row(values: Sequence[object]) -> str:
+    """One line of CSV, every value in quotes."""
+    line = io.StringIO()
+    csv.writer(line, quoting=csv.QUOTE_ALL, lineterminator="").writerow(values)
+    return line.getvalue()
 
 
 def _now() -> str:
