@@ -122,7 +122,6 @@ def evaluate(
         training=None if make is None else Training(make, recipes, selection, device),
         model=str(build),
         folder=folder,
-        leak=RULES[selection].leak,
         repeated=any(fold.repeat for fold in folds),
         keep_weights=keep_weights,
         beside=tuple(name for name in BASELINES if name != build),

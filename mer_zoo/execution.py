@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import joblib
@@ -43,7 +43,6 @@ class Work:
         training: How a network is trained; None for a baseline.
         model: Name of the baseline that stands where a network would.
         folder: Where finished folds are kept.
-        leak: The mark of a rule that leaks.
         repeated: Whether every clip is tested more than once.
         keep_weights: Whether weights are kept with each fold.
         beside: Baselines that answer beside the model.
@@ -52,10 +51,14 @@ class Work:
     training: Training | None
     model: str
     folder: RunFolder
-    leak: str | None = None
     repeated: bool = False
     keep_weights: bool = False
     beside: tuple[str, ...] = tuple(BASELINES)
+
+    @property
+    def leak(self) -> str | None:
+        """The mark of a rule that leaks, as the run describes itself."""
+        return self.folder.description.get("leak")
 
 
 def run_folds(work: Work, data: ClipDataset, folds: Sequence[Fold], jobs: int) -> dict[str, Outcome]:
@@ -77,8 +80,13 @@ class _Runner:
     """Runs folds on joblib's engine at hand until each has an outcome."""
 
     def __init__(self, work: Work, data: ClipDataset, jobs: int, progress: Progress) -> None:
-        self.work, self.data, self.small, self.jobs, self.progress = work, data, pooled(data), jobs, progress
+        self.work, self.data, self.jobs, self.progress = work, data, jobs, progress
         self.outcomes: dict[str, Outcome] = {}
+
+    @cached_property
+    def small(self) -> ClipDataset:
+        """What baselines see, pooled once for all folds; a run that is there already needs none."""
+        return pooled(self.data)
 
     def run(self, folds: Sequence[Fold]) -> dict[str, Outcome]:
         """Outcomes by name. Folds of a lost worker are run again; one that loses its worker by itself has failed."""
