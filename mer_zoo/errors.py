@@ -29,6 +29,10 @@ class InputError(MerZooError, ValueError):
     """A tensor, a setting or a table is not what the function takes."""
 
 
+class WeightsError(MerZooError, OSError):
+    """Weights cannot be found or fetched, or are not what they say."""
+
+
 class LeakError(MerZooError, ValueError):
     """Something of the test part would be learnt from, so that the score would mean nothing."""
 

@@ -12,10 +12,10 @@ from torch import nn
 
 from mer_zoo.errors import InputError
 from mer_zoo.models._base import ZooModel
-from mer_zoo.models._builder import write_pretrained
+from mer_zoo.models._weights import CONFIG, WEIGHTS, write_pretrained
 from mer_zoo.types import seen_by
 
-FILES = ("model.safetensors", "config.json")
+FILES = (WEIGHTS, CONFIG)
 
 
 def save_pretrained(

@@ -14,7 +14,7 @@ from torch import nn
 
 import mer_zoo
 from mer_zoo.errors import InputError, MerZooError
-from mer_zoo.models import _builder
+from mer_zoo.models import _builder, _weights
 from mer_zoo.models.ststnet import STSTNet
 
 CHANNELS = [("dat_densenet3d", 1, 3), ("dat_densenet3d", 3, 1), ("dat_densenet3d_se", 1, 4), ("ststnet", 3, 1)]
@@ -149,10 +149,12 @@ def test_our_files_merge_with_no_module_of_timm() -> None:
 
 
 def test_a_tag_exists_when_its_file_does(tmp_path: Path) -> None:
-    """Registered anew from a folder of weights, as the wheel will carry them."""
+    """Registered anew from a folder of weights, as the wheel carries them."""
     torch.manual_seed(0)
     original: Any = mer_zoo.create_model("ststnet", num_classes=4).eval()
-    save_file(dict(original.state_dict()), tmp_path / "toynet.first_4.safetensors")
+    saved = mer_zoo.save_pretrained(original, tmp_path / "m", classes="abcd")
+    (saved / "model.safetensors").rename(tmp_path / "toynet.first_4.safetensors")
+    (saved / "config.json").rename(tmp_path / "toynet.first_4.json")
 
     def toynet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         return _builder.build("toynet", STSTNet, pretrained, **kwargs)
@@ -164,14 +166,16 @@ def test_a_tag_exists_when_its_file_does(tmp_path: Path) -> None:
         x = torch.rand(2, *spec.shape) * spec.high
         for name in ("toynet", "toynet.first_4"):
             tagged: Any = mer_zoo.create_model(name, pretrained=True).eval()
-            assert tagged.num_classes == 4
+            assert tagged.classes == ("a", "b", "c", "d")
             torch.testing.assert_close(tagged(x), original(x))
         other: Any = mer_zoo.create_model("toynet.first_4", pretrained=True, num_classes=3)
         torch.testing.assert_close(other.conv1.weight, original.conv1.weight)
         with pytest.raises(MerZooError, match=r"no weights 'toynet.second'; for toynet there are: toynet.first_4"):
             mer_zoo.create_model("toynet.second", pretrained=True)
     finally:
-        del _builder._SPECS["toynet"]
+        for known in (_builder._SPECS, _builder._TAGS):
+            for name in [name for name in known if name.startswith("toynet")]:
+                known.pop(name)
 
 
 @pytest.mark.parametrize(("classes", "words"), [(("a", "b"), "2 class names .* for a model of 3")])
@@ -212,7 +216,7 @@ def test_a_failure_leaves_the_earlier_model_whole(tmp_path: Path, monkeypatch: p
     def full(*_: object, **__: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(_builder, "save_config_for_hf", full)
+    monkeypatch.setattr(_weights, "save_config_for_hf", full)
     with pytest.raises(OSError, match="no space left"):
         mer_zoo.save_pretrained(mer_zoo.create_model("ststnet"), tmp_path / "m")
     assert {p.name: p.read_bytes() for p in (tmp_path / "m").iterdir()} == before

@@ -1,6 +1,6 @@
 """What timm expects of a model, made from the few things that a network brings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
@@ -8,6 +8,9 @@ from torch.utils.checkpoint import checkpoint
 
 from mer_zoo.errors import InputError
 from mer_zoo.types import InputSpec
+
+PROBE = "probe."  # begins the names of what lies with weights and is none: an input and its logits
+FEW = 10  # names that an error lists
 
 
 class ZooModel(nn.Module):
@@ -35,6 +38,22 @@ class ZooModel(nn.Module):
     global_pool: str
     _model_args: dict[str, Any]  # timm's record of what the model was built with
     grad_checkpointing = False
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names by class index, as saved with the weights; empty where they are not known."""
+        names = getattr(self, "saved_facts", {}).get("classes", ())
+        return tuple(names) if len(names) == self.num_classes else ()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As of any module; a probe that lies with the weights is passed over.
+
+        Raises:
+            InputError: If the weights are those of another network, or of another number of classes.
+        """
+        state = {name: value for name, value in state_dict.items() if not name.startswith(PROBE)}
+        _check_state(self, state, strict)
+        return super().load_state_dict(state, strict, assign)
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         """The parts between input and vector, in order; each maps a tensor to a tensor."""
@@ -159,6 +178,29 @@ class ZooModel(nn.Module):
         if self.grad_checkpointing and self.training:
             return checkpoint(stage, x, use_reentrant=False)
         return stage(x)
+
+
+def _check_state(model: ZooModel, state: Mapping[str, Any], strict: bool) -> None:
+    """Refuse weights that do not fit, naming the first few of what is missing, unexpected or of another shape."""
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    theirs = {name: tuple(value.shape) for name, value in state.items()}
+    shapes = [f"{n} {theirs[n]}, expected {own[n]}" for n in own if n in theirs and theirs[n] != own[n]]
+    if shapes and all(text.startswith("fc.") for text in shapes) and set(own) == set(theirs):
+        found, wanted = theirs["fc.bias"][0], own["fc.bias"][0]
+        raise InputError(
+            f"The weights are for {found} classes, the model has {wanted}. To begin with them, make the model with "
+            f"num_classes={found}, load, and call reset_classifier({wanted}); create_model(NAME, pretrained=True, "
+            f"num_classes={wanted}) does so by itself."
+        )
+    missing = [name for name in own if name not in theirs] if strict else []
+    unexpected = [name for name in theirs if name not in own] if strict else []
+    complaints = [
+        f"{len(names)} {what}: {', '.join(names[:FEW])}{', …' if len(names) > FEW else ''}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if names
+    ]
+    if complaints:
+        raise InputError(f"These are not the weights of this {type(model).__name__}. {'. '.join(complaints)}.")
 
 
 def _take(stages: int, indices: int | Sequence[int] | None) -> list[int]:

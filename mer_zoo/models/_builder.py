@@ -10,30 +10,28 @@ import contextlib
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import huggingface_hub
 import timm
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from timm.models import DefaultCfg, PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
-from mer_zoo.errors import InputError, MerZooError, UnknownNameError
+from mer_zoo.errors import InputError, UnknownNameError, WeightsError
+from mer_zoo.models import _weights
 from mer_zoo.models._base import ZooModel
+from mer_zoo.models._weights import CONFIG_KEY, ORGANISATION, SHIPPED, Found
 from mer_zoo.types import InputSpec, remember, spec_of
 
-SHIPPED = Path(__file__).parent.parent / "weights"  # <model>.<tag>.safetensors: a tag exists when its file does
-CONFIG_KEY = "mer_zoo"  # our block in config.json
-SOURCES = ("hf-hub:", "hf_hub:", "local-dir:")
+HUB, FOLDER = ("hf-hub:", "hf_hub:"), "local-dir:"
+SOURCES = (*HUB, FOLDER)
 
 _TIMM_ARGUMENTS = {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "pretrained_model_args", "features_only"}
 _TIMM_ARGUMENTS |= {"feature_cls", "out_indices"}
 _SPECS: dict[str, InputSpec] = {}
+_TAGS: dict[str, Found] = {}  # weights by name.tag, and by name those that pretrained=True means
 
 EntryPoint = TypeVar("EntryPoint", bound=Callable[..., nn.Module])
 
@@ -43,7 +41,8 @@ def register(spec: InputSpec, weights: Path = SHIPPED) -> Callable[[EntryPoint],
 
     Args:
         spec: What the network eats.
-        weights: Folder of ``<name>.<tag>.safetensors``; each file found there becomes a tag.
+        weights: Folder of ``<name>.<tag>.json``; each becomes a tag. Its weights, ``<name>.<tag>.safetensors``, lie
+            beside it, or on the Hub alone.
 
     Raises:
         ValueError: If timm or another file of ours has a model of this name.
@@ -72,10 +71,13 @@ def _default_cfg(name: str, spec: InputSpec, weights: Path) -> DefaultCfg:
         classifier="fc",
     )
     cfgs: dict[str, Any] = {}
-    for file in sorted(weights.glob(f"{name}.*.safetensors")):
-        with safe_open(file, framework="pt") as saved:
-            classes = saved.get_slice("fc.weight").get_shape()[0]
-        cfgs[file.stem] = {**vars(plain), "file": str(file), "num_classes": classes}
+    for config in sorted(weights.glob(f"{name}.*.json")):
+        file, repo = config.with_suffix(".safetensors"), f"{ORGANISATION}/{config.stem}"
+        _TAGS[config.stem] = Found(config, file if file.exists() else None, repo)
+        _TAGS.setdefault(name, _TAGS[config.stem])
+        saved = json.loads(config.read_text(encoding="utf-8"))
+        about = {"num_classes": saved["num_classes"], "label_names": saved.get("label_names"), "hf_hub_id": repo}
+        cfgs[config.stem] = {**vars(plain), **about, **({"file": str(file)} if file.exists() else {})}
     return cast(DefaultCfg, generate_default_cfgs(cfgs or {name: plain})[name])
 
 
@@ -90,7 +92,8 @@ def build(
     device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
     if kwargs.get("feature_cls", "getter") != "getter":
         raise InputError(f"feature_cls is {kwargs['feature_cls']!r}; these networks give features by 'getter' only.")
-    saved = _saved_block(kwargs.get("pretrained_cfg"), kwargs.get("cache_dir"))
+    found = _found(name, pretrained, kwargs)
+    file = found.file() if found and pretrained else None
     options = {**(options or {}), **kwargs}
     with _defaults(device, dtype):
         model = build_model_with_cfg(
@@ -103,11 +106,37 @@ def build(
         )
     backbone = cast(ZooModel, getattr(model, "model", model))
     backbone._model_args = {key: value for key, value in options.items() if key not in _TIMM_ARGUMENTS}
-    backbone.saved_facts = {key: value for key, value in saved.items() if key != "input_spec"}
-    spec = InputSpec.from_dict(saved["input_spec"]) if saved else _SPECS[name]
-    backbone.input_spec = model.input_spec = backbone.adapt_spec(spec).with_channels(backbone.in_chans)
+    _describe(backbone, found, name, pretrained)
+    model.input_spec = backbone.input_spec
+    if found and file and backbone is model:
+        _weights.prove(backbone, found, file, kwargs)
     model.register_forward_pre_hook(_check_input, with_kwargs=True)
     return cast(nn.Module, model)
+
+
+def _found(name: str, pretrained: bool, kwargs: Mapping[str, Any]) -> Found | None:
+    """Where timm is about to load a model from: a folder, the Hub, or a tag of ours; None if from nowhere."""
+    cfg = kwargs.get("pretrained_cfg")
+    if isinstance(cfg, dict) and cfg.get("source") == "local-dir":
+        return _weights.in_folder(Path(cfg["file"]))
+    if isinstance(cfg, dict) and cfg.get("source") == "hf-hub":
+        return _weights.on_hub(cfg["hf_hub_id"], kwargs.get("cache_dir"))
+    if isinstance(cfg, str) and cfg:
+        return _TAGS.get(f"{name}.{cfg}")
+    return _TAGS.get(name) if pretrained and not cfg and not kwargs.get("pretrained_cfg_overlay") else None
+
+
+def _describe(model: ZooModel, found: Found | None, name: str, pretrained: bool) -> None:
+    """Give a model its spec, and what is known of its weights: as they were saved, or as it is registered."""
+    block = found.block if found else {}
+    facts = {key: value for key, value in block.items() if key not in ("input_spec", "sha256")}
+    if not pretrained:
+        facts.pop("trained_on", None)
+    if len(facts.get("classes", ())) != model.num_classes:
+        facts.pop("classes", None)
+    model.saved_facts = facts
+    spec = InputSpec.from_dict(block["input_spec"]) if block else _SPECS[name]
+    model.input_spec = model.adapt_spec(spec).with_channels(model.in_chans)
 
 
 @contextlib.contextmanager
@@ -137,24 +166,6 @@ def _adapt(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         repeated = weight.repeat(1, repeats, *[1] * (weight.ndim - 2))[:, :wanted]
         state[f"{name}.weight"] = weight.sum(dim=1, keepdim=True) if wanted == 1 else repeated * (found / wanted)
     return state
-
-
-def _saved_block(cfg: Any, cache_dir: Any) -> dict[str, Any]:
-    """Our block in the config.json that timm is loading from; empty where the weights are not from one."""
-    source = cfg.get("source") if isinstance(cfg, dict) else None
-    if source == "local-dir":
-        file = Path(cfg["file"]) / "config.json"
-    elif source == "hf-hub":
-        repo, _, revision = cfg["hf_hub_id"].partition("@")
-        file = Path(
-            huggingface_hub.hf_hub_download(repo, "config.json", revision=revision or None, cache_dir=cache_dir)
-        )
-    else:
-        return {}
-    saved: dict[str, Any] = json.loads(file.read_text()).get(CONFIG_KEY) or {}
-    if "input_spec" not in saved:
-        raise MerZooError(f"{file} has no {CONFIG_KEY!r} block with an input spec; save with mer_zoo.save_pretrained.")
-    return saved
 
 
 def _check_input(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -200,21 +211,38 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
 
     Raises:
         UnknownNameError: If no model has this name; near names are listed.
-        MerZooError: If weights are asked for that do not exist.
+        WeightsError: If weights are asked for that do not exist, cannot be fetched, are damaged, or answer otherwise
+            than when they were saved.
+        InputError: If weights are of another network or another number of classes.
     """
-    if not name.startswith(SOURCES):
+    if name.startswith(SOURCES):
+        found = _source(name, kwargs.get("cache_dir"))
+        if pretrained:
+            found.file()
+    else:
         given = kwargs.get("pretrained_cfg") or kwargs.get("pretrained_cfg_overlay")
         _check_name(name, pretrained and not given)
+    checkpoint = kwargs.pop("checkpoint_path", None)
     model = cast(nn.Module, timm.create_model(name, pretrained=pretrained, **kwargs))
-    if kwargs.get("checkpoint_path"):
-        _remember_from(Path(kwargs["checkpoint_path"]).with_name("config.json"), model)
+    if checkpoint:
+        _load(Path(checkpoint).expanduser(), model)
     return model
 
 
-def _remember_from(file: Path, model: nn.Module) -> None:
-    """Note what weights have seen whose file lies beside a configuration of ours."""
-    if file.exists():
-        remember(model, json.loads(file.read_text()).get(CONFIG_KEY, {}).get("trained_on", ()))
+def _source(name: str, cache_dir: Any) -> Found:
+    """What a name with a source means; timm, which reads it again, would wait long for a Hub that does not answer."""
+    _, _, place = name.partition(":")
+    return _weights.in_folder(Path(place)) if name.startswith(FOLDER) else _weights.on_hub(place, cache_dir)
+
+
+def _load(file: Path, model: nn.Module) -> None:
+    """Fill a model from a file of weights, and note what they have seen if a configuration of ours lies beside it."""
+    if file.suffix == ".safetensors":
+        _weights.check_whole(file)
+    model.load_state_dict(timm.models.load_state_dict(str(file), weights_only=True))
+    config = file.with_name(_weights.CONFIG)
+    if config.exists():
+        remember(model, json.loads(config.read_text(encoding="utf-8")).get(CONFIG_KEY, {}).get("trained_on", ()))
 
 
 def _check_name(name: str, pretrained: bool) -> None:
@@ -224,14 +252,14 @@ def _check_name(name: str, pretrained: bool) -> None:
     weights = list_models(f"{base}*", pretrained=True)
     tags = [w for w in weights if w.partition(".")[0] == base]
     if (tag and name not in tags) or (pretrained and not tags):
-        raise MerZooError(
+        raise WeightsError(
             f"There are no weights {name!r}; for {base} there are: {', '.join(tags) or 'none'}. "
             "Use pretrained=False, or name weights of your own: 'local-dir:FOLDER' or 'hf-hub:OWNER/REPO'."
         )
 
 
 def input_spec(model_or_name: nn.Module | str) -> InputSpec:
-    """What a model eats: by name the registered spec, of a model its own.
+    """What a model eats: by name the registered spec, by name and tag that of the weights, of a model its own.
 
     Raises:
         UnknownNameError: If no model has this name.
@@ -241,26 +269,11 @@ def input_spec(model_or_name: nn.Module | str) -> InputSpec:
         if model_or_name.startswith(SOURCES):
             return input_spec(create_model(model_or_name, device="meta"))
         _check_name(model_or_name, pretrained=False)
-        return _SPECS[model_or_name.partition(".")[0]]
+        tagged = _TAGS.get(model_or_name) if "." in model_or_name else None
+        return InputSpec.from_dict(tagged.block["input_spec"]) if tagged else _SPECS[model_or_name]
     spec = spec_of(model_or_name)
     if spec is None:
         raise InputError(
             f"{type(model_or_name).__name__} does not say what it eats; set model.input_spec = mer_zoo.InputSpec(…)."
         )
     return spec
-
-
-def write_pretrained(model: ZooModel, folder: Path, facts: dict[str, Any]) -> None:
-    """Write ``model.safetensors`` and timm's ``config.json`` with our block, which holds the input spec and ``facts``.
-
-    What the model was built with, its input and its number of classes are written as they are now, so that it is
-    built alike on loading.
-    """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    options = {"in_chans": model.in_chans, "num_classes": model.num_classes, "global_pool": model.global_pool}
-    channels = {"mean": (0.0,) * model.in_chans, "std": (1.0,) * model.in_chans}
-    block = {"input_spec": model.input_spec.to_dict(), **facts}
-    save_config_for_hf(
-        model, folder / "config.json", model_config={CONFIG_KEY: block}, model_args=options, data_config=channels
-    )
