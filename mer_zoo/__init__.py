@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from mer_zoo.comparing import Comparison, compare
     from mer_zoo.datasets import list_corpora, open_corpus
     from mer_zoo.evaluation import evaluate
-    from mer_zoo.hub import save_pretrained
+    from mer_zoo.exporting import export_model
+    from mer_zoo.hub import push_to_hub, save_pretrained
     from mer_zoo.inputs import create_dataset
     from mer_zoo.protocols import Protocol, get_protocol, list_protocols
     from mer_zoo.recipe import Recipe
@@ -38,10 +39,12 @@ _HOMES = {
     "compare": "comparing",
     "create_dataset": "inputs",
     "evaluate": "evaluation",
+    "export_model": "exporting",
     "get_protocol": "protocols",
     "list_corpora": "datasets",
     "list_protocols": "protocols",
     "open_corpus": "datasets",
+    "push_to_hub": "hub",
     "read_run": "runs",
     "report": "reporting",
     "report_units": "unit_reporting",
@@ -63,6 +66,7 @@ __all__ = [
     "create_dataset",
     "create_model",
     "evaluate",
+    "export_model",
     "folds",
     "get_protocol",
     "input_spec",
@@ -72,6 +76,7 @@ __all__ = [
     "metrics",
     "open_corpus",
     "preprocessing",
+    "push_to_hub",
     "read_run",
     "report",
     "report_units",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import mer_zoo
-from mer_zoo import cli_runs
+from mer_zoo import cli_export, cli_runs
 from mer_zoo.errors import InputError, MerZooError, printable
 from mer_zoo.rules import RULES
 
@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     _add_evaluate(commands)
     _add_report(commands)
+    _add_push(commands)
+    what = "Write weights and network as one file for other programs, and beside it what it eats."
+    example = "mer-zoo export ststnet.synth_3 --format onnx"
+    cli_export.add_export(_add(commands, "export", what, example, cli_export.export))
     example = "mer-zoo synth sheet faces.png"
     synth = _add(commands, "synth", "Look at the rendered faces of the corpus synthetic.", example, None)
     _add_sheet(synth.add_subparsers(title="commands", metavar="COMMAND"))
@@ -133,6 +137,19 @@ def _add_report(commands: Commands) -> None:
     add("--out", type=Path, metavar="FOLDER", help="where to write (the run's folder; runs/comparison for several)")
     add("--open", action="store_true", help="show the page in a browser")
     add("--incomplete", action="store_true", help="score what is there, and say what is missing")
+
+
+def _add_push(commands: Commands) -> None:
+    what = "Put a saved model on the Hugging Face Hub, for yourself alone unless told otherwise."
+    push = _add(commands, "push", what, "mer-zoo push my_model me/my_model", _push)
+    add = push.add_argument
+    add(
+        "folder", type=Path, metavar="MODEL_FOLDER", help="written by save_pretrained; with anything else in it refused"
+    )
+    add("repo", metavar="OWNER/REPO", help="made if it is not there")
+    add("--public", action="store_true", help="let everybody see a repository that is made now")
+    add("--revision", metavar="R", help="a branch, made if it is not there (main)")
+    add("--message", metavar="M", help="of the commit")
 
 
 def _add_sheet(commands: Commands) -> None:
@@ -218,6 +235,13 @@ def _verify(words: Words) -> int:
         raise InputError(f"--set {taken[0]}: that is CORPUS or FOLDER itself, and no option.")
     corpus = mer_zoo.open_corpus(words.corpus, words.folder, **options)
     return int(not corpus.verify(words.pictures)["ok"].all())
+
+
+def _push(words: Words) -> None:
+    address = mer_zoo.push_to_hub(
+        words.folder, words.repo, private=not words.public, revision=words.revision, message=words.message
+    )
+    print(f"Pushed {words.folder} to {address}")
 
 
 def _option(text: str) -> tuple[str, object]:

@@ -1,21 +1,41 @@
-"""Models on disk, in the form in which timm and the Hugging Face Hub keep them."""
+"""Models on disk and on the Hugging Face Hub, in the form in which timm keeps them."""
 
+import contextlib
 import json
+import logging
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+from huggingface_hub import constants, errors
 from safetensors.torch import save_file
 from torch import nn
 
-from mer_zoo.errors import InputError
+import mer_zoo
+from mer_zoo.cards import licensed_corpora, make_card
+from mer_zoo.errors import InputError, MerZooError, WeightsError
 from mer_zoo.models._base import ZooModel
-from mer_zoo.models._weights import CONFIG, WEIGHTS, write_pretrained
+from mer_zoo.models._builder import write_pretrained
+from mer_zoo.models._weights import (
+    CARD,
+    CONFIG,
+    CONFIG_KEY,
+    HUB_ERRORS,
+    WEIGHTS,
+    in_folder,
+    reachable,
+)
 from mer_zoo.types import seen_by
 
 FILES = (WEIGHTS, CONFIG)
+PUSHED = (WEIGHTS, CONFIG, CARD, "LICENSE", ".gitattributes")
+FEW = 5  # names that an error lists
+_ADVICE = "Push them privately, and if the owners of the data allow it, open the repository in its settings on the Hub."
+
+logger = logging.getLogger("mer_zoo")
 
 
 def save_pretrained(
@@ -105,3 +125,140 @@ def _check_folder(folder: Path) -> None:
         known = False
     if not known:
         raise InputError(f"{file} is not that of a model; pass another folder.")
+
+
+def push_to_hub(
+    model: nn.Module | str | Path,
+    repo_id: str,
+    *,
+    private: bool = True,
+    revision: str | None = None,
+    token: str | None = None,
+    message: str | None = None,
+) -> str:
+    """Put a model on the Hugging Face Hub, from where ``create_model("hf-hub:OWNER/REPO", pretrained=True)`` gets it.
+
+    A repository that is not there is made; in one that is, a commit is added and who may see it stays as it is. Only
+    files of a model are sent: weights, configuration, card, licence. A model, or a folder without ``README.md``, gets a
+    card by ``cards.make_card``; for words of your own write that file.
+
+    Weights that have seen a corpus that is not made up, or that were chosen on test persons, are sent to private
+    repositories only, with a warning: owners of corpora forbid passing their data on, and weights may count as such.
+    If the owners allow it, open the repository in its settings on the Hub.
+
+    Args:
+        model: Made by ``create_model``, or a folder with one, written by ``save_pretrained``.
+        repo_id: ``OWNER/REPO``.
+        private: Whether a repository made now is seen by its owner alone.
+        revision: A branch, made if it is not there; by default ``main``.
+        token: Of the Hub, with the right to write; by default that of ``hf auth login`` or ``HF_TOKEN``.
+        message: Of the commit.
+
+    Returns:
+        The address of the commit; of the last one if nothing had changed.
+
+    Raises:
+        InputError: If the model is none of ours, the folder holds anything else, the name is none of a repository, or
+            such weights would become public.
+        WeightsError: If the weights are damaged or answer their probe otherwise than when they were saved, or if the
+            Hub cannot be reached or refuses.
+    """
+    _check_repo(repo_id)
+    if not isinstance(model, nn.Module):
+        return _push(Path(model).expanduser(), repo_id, private, revision, token, message)
+    with tempfile.TemporaryDirectory() as aside:
+        return _push(save_pretrained(model, aside), repo_id, private, revision, token, message)
+
+
+def check_folder(folder: Path, private: bool) -> dict[str, Any]:
+    """The configuration of a folder that may be pushed; what is marked is logged.
+
+    Raises:
+        InputError: If something else lies in the folder, or if marked weights would become public.
+        WeightsError: If the weights cannot be trusted.
+    """
+    strays = sorted(_strays(folder)) if folder.is_dir() else []
+    if strays:
+        more = f" and {len(strays) - FEW} more" if len(strays) > FEW else ""
+        raise InputError(
+            f"{folder} holds more than a model: {', '.join(strays[:FEW])}{more}. Only {', '.join(PUSHED)} are pushed: "
+            "pictures, videos, caches and sheets of licensed corpora must not be passed on. Push a folder written by "
+            "mer_zoo.save_pretrained."
+        )
+    found = in_folder(folder)
+    mer_zoo.create_model(f"local-dir:{folder}", pretrained=True)
+    if marks := _marks(found.block):
+        if not private:
+            raise InputError(f"These weights {marks}; they cannot be pushed publicly. {_ADVICE}")
+        logger.warning("These weights %s; keep them private unless the owners of the data allow more.", marks)
+    return found.values
+
+
+def _strays(folder: Path) -> Iterator[str]:
+    """Names of what is not a model's; hidden files, such as an operating system leaves, are passed over."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.name.startswith("."):
+            yield f"{path.name}/"
+        elif path.name not in PUSHED and not path.name.startswith("."):
+            yield path.name
+
+
+def _marks(block: dict[str, Any]) -> str:
+    """Why weights should not become public, if so."""
+    corpora = licensed_corpora(block)
+    seen = [f"have seen {', '.join(corpora)}, whose owners forbid passing data on"] if corpora else []
+    leak = [f"were {block['leak']}"] if block.get("leak") else []
+    return " and ".join(seen + leak)
+
+
+def _check_repo(repo_id: str) -> None:
+    try:
+        huggingface_hub.hf_hub_url(repo_id, CONFIG)  # looks at the name, and asks nobody
+    except errors.HFValidationError as error:
+        raise InputError(f"{repo_id!r} is no repository of the Hub; expected OWNER/REPO. {error}") from error
+    if "/" not in repo_id:
+        raise InputError(f"{repo_id!r} is no repository of the Hub; expected OWNER/REPO, such as me/{repo_id}.")
+
+
+def _push(
+    folder: Path, repo_id: str, private: bool, revision: str | None, token: str | None, message: str | None
+) -> str:
+    """Look the folder over, then send it."""
+    config = check_folder(folder, private)
+    contents: dict[str, Path | bytes] = {name: folder / name for name in PUSHED if (folder / name).is_file()}
+    contents.setdefault(CARD, make_card(config, repo=repo_id).encode())
+    files = [huggingface_hub.CommitOperationAdd(name, content) for name, content in contents.items()]
+    said = message or f"{config['architecture']} by mer-zoo {mer_zoo.__version__}"
+    api = huggingface_hub.HfApi(token=token, library_name="mer-zoo", library_version=mer_zoo.__version__)
+    with _explained(repo_id):
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        marks = _marks(config[CONFIG_KEY])
+        if marks and not api.model_info(repo_id).private:
+            raise InputError(f"These weights {marks}, and {repo_id} is public; push them to a private repository.")
+        if revision:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        return str(api.create_commit(repo_id, files, commit_message=said, revision=revision).commit_url)
+
+
+@contextlib.contextmanager
+def _explained(repo_id: str) -> Iterator[None]:
+    """What the Hub or its client refuses, as an error that says what to do."""
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsError(f"{repo_id} was not pushed: the Hub is not asked while HF_HUB_OFFLINE is set.")
+    if not reachable(constants.ENDPOINT):
+        raise WeightsError(f"{repo_id} was not pushed: {constants.ENDPOINT} cannot be reached.")
+    try:
+        yield
+    except MerZooError:
+        raise
+    except HUB_ERRORS as error:
+        raise WeightsError(f"{repo_id} was not pushed: {_refusal(error)}") from error
+
+
+def _refusal(error: Exception) -> str:
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    if status == 401:
+        return "there is no token, or the Hub does not know it; log in by `hf auth login`, or set HF_TOKEN."
+    if status == 403:
+        return "the token may not write there; take one with the right to write, or a name of your own as OWNER."
+    return str(error)

@@ -63,7 +63,10 @@ ARROWS = {
     },
     "comparing": {"metrics", "protocols", "reporting", "report_text", "runs", "figures"},
     "unit_reporting": {"types", "metrics", "protocols", "reporting", "report_text", "runs", "figures"},
-    "hub": {"types", "models"},
+    "cards": {"types", "models"},
+    "hub": {"types", "models", "cards"},
+    "exporting": {"types", "models"},
+    "cli_export": {"exporting"},
     "cli_runs": {"comparing", "datasets", "protocols", "recipe", "report_text", "runs"},
 }
 ARROWS["cli"] = set(ARROWS)  # the shell over every room that is listed here; as none lists it, nothing imports it

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from _hub import connected
 from PIL import Image
 
 import mer_zoo
@@ -54,13 +55,22 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture
+def _a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with connected(tmp_path / "cache", monkeypatch):
+        yield
+
+
 # Help, lists and the program itself
 
 
+@pytest.mark.usefixtures("_a_hub")
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words) or "mer-zoo")
 def test_the_example_of_every_help_runs(words: tuple[str, ...], capsys: Output) -> None:
     examples = re.findall(r"^  (mer-zoo .*)$", _help(words, capsys), re.MULTILINE)
     assert examples
+    if words == ("push",):
+        mer_zoo.save_pretrained(mer_zoo.create_model("ststnet"), "my_model")
     if words in BEFORE:
         assert main(shlex.split(BEFORE[words])) == 0
         capsys.readouterr()

@@ -14,7 +14,7 @@ from torch import nn
 
 import mer_zoo
 from mer_zoo.errors import InputError, MerZooError
-from mer_zoo.models import _builder, _weights
+from mer_zoo.models import _builder
 from mer_zoo.models.ststnet import STSTNet
 
 CHANNELS = [("dat_densenet3d", 1, 3), ("dat_densenet3d", 3, 1), ("dat_densenet3d_se", 1, 4), ("ststnet", 3, 1)]
@@ -216,7 +216,7 @@ def test_a_failure_leaves_the_earlier_model_whole(tmp_path: Path, monkeypatch: p
     def full(*_: object, **__: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(_weights, "save_config_for_hf", full)
+    monkeypatch.setattr(_builder, "save_config_for_hf", full)
     with pytest.raises(OSError, match="no space left"):
         mer_zoo.save_pretrained(mer_zoo.create_model("ststnet"), tmp_path / "m")
     assert {p.name: p.read_bytes() for p in (tmp_path / "m").iterdir()} == before

@@ -63,14 +63,14 @@ class Pool:
         shards: Arrays (n, T, H, W), uint8.
         targets: By task: ``3`` and ``5`` class indices (N,), UNKNOWN where a clip has none; ``au`` (N, 12) of 0 and 1.
         apexes: Position of each clip's apex.
-        hard: Whether a clip is of the preset ``hard``, (N,).
+        presets: Of each clip.
         persons: Patterns of all persons, for ``trained_on``.
     """
 
     shards: list[npt.NDArray[np.uint8]]
     targets: dict[str, Tensor]
     apexes: list[int]
-    hard: Tensor
+    presets: list[str]
     persons: list[str]
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ def pool_of(clips: int, folder: Path, families: tuple[str, ...] = FAMILIES, jobs
         arrays,
         {task: torch.tensor(joined(task)) for task in PROTOCOLS},
         joined("apexes"),
-        torch.tensor([shard.preset == "hard" for shard, array in zip(shards, arrays, strict=True) for _ in array]),
+        [shard.preset for shard, array in zip(shards, arrays, strict=True) for _ in array],
         [_person(shard) for shard in shards],
     )
 

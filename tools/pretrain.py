@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,8 @@ from mer_zoo.types import InputSpec
 
 TASKS = ("3", "5", "au")
 WEIGHTS = {"3": 1.0, "5": 1.0, "au": 4.0}  # of the losses: a mean over twelve units, most of them absent, is small
-NOISE = 1.5  # grey levels, the greatest standard deviation added
+NOISE = 1.5  # grey levels, the greatest standard deviation added to frames
+FLOW_NOISE = 0.05  # the same for flow images, a share of their range
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Plan:
     lr: float = 3e-3
     weight_decay: float = 0.01
     average: float = 0.05  # share of all steps over which weights are averaged
+    presets: tuple[str, ...] = ("easy", "default", "hard")
     easy_first: float = 0.25  # share of the epochs without hard clips
     shift: int = 3
     precision: str = "bf16"
@@ -68,9 +70,9 @@ class Heads(nn.Module):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
-        self.trunk: Any = mer_zoo.create_model(plan.model, num_classes=0, **plan.options)
-        self.trunk.input_spec = replace(self.trunk.input_spec, **plan.spec)
-        width = self.trunk.num_features
+        trunk: Any = mer_zoo.create_model(plan.model, num_classes=0, **plan.options)
+        self.spec = trunk.input_spec = replace(mer_zoo.input_spec(trunk), **plan.spec)
+        self.trunk, width = trunk, trunk.num_features
         self.heads = nn.ModuleDict({task: nn.Linear(width, len(PROTOCOLS[task].classes)) for task in plan.tasks})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -91,12 +93,18 @@ class Inputs:
 
     def batch(self, positions: Tensor, device: torch.device) -> Tensor:
         """These clips, each one changed a little: (B, *spec.shape)."""
-        x = self.stock[positions].to(device)
-        if self.spec.kind != "flow":
-            x = warped(x.float())
-            x = x + NOISE * torch.rand(len(x), 1, 1, 1, device=device) * torch.randn_like(x)
-            x = scaled(x, self.spec)
-        return augment(x, self.changes, self.spec)
+        x, spec = self.stock[positions].to(device), self.spec
+        if spec.kind == "flow":
+            x = noisy(x, FLOW_NOISE * (spec.high - spec.low)).clamp(spec.low, spec.high)
+        else:
+            x = scaled(noisy(warped(x.float()), NOISE), spec)
+        return augment(x, self.changes, spec)
+
+
+def noisy(x: Tensor, most: float) -> Tensor:
+    """Each clip of (B, …) with Gaussian noise of a standard deviation of its own, up to ``most``."""
+    deviation = most * torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device)
+    return x + deviation * torch.randn_like(x)
 
 
 def warped(frames: Tensor) -> Tensor:
@@ -127,7 +135,9 @@ def train(plan: Plan, pool: Pool, folder: Path, device: str = "cpu") -> Heads:
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay)
     done = _resume(plan, average, model, optimizer, folder)
-    inputs = Inputs(plan, pool, model.trunk.input_spec) if done < plan.epochs else None
+    if done == plan.epochs:
+        return _averaged(average)
+    inputs = Inputs(plan, pool, model.spec)
     for epoch in range(done, plan.epochs):
         torch.manual_seed(plan.seed * 1000 + epoch)
         before, started, losses = sum(map(len, batches[:epoch])), time.process_time(), []
@@ -141,14 +151,19 @@ def train(plan: Plan, pool: Pool, folder: Path, device: str = "cpu") -> Heads:
         print(
             f"{folder}: epoch {epoch + 1} of {plan.epochs}, loss {np.mean(losses):.3f}, {seconds:.0f} CPU s", flush=True
         )
-    return average.module.eval()
+    return _averaged(average)
+
+
+def _averaged(average: AveragedModel) -> Heads:
+    module: Any = average.module
+    return cast(Heads, module.eval())
 
 
 def _batches(plan: Plan, pool: Pool, epoch: int) -> list[Tensor]:
     """Positions in random order, without a remainder; in the first epochs hard clips are left out."""
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(plan.seed * 1000 + epoch))
-    if epoch < plan.easy_first * plan.epochs:
-        order = order[~pool.hard[order]]
+    now = set(plan.presets) - ({"hard"} if epoch < plan.easy_first * plan.epochs else set())
+    order = order[torch.tensor([preset in now for preset in pool.presets])[order]]
     return list(order[: len(order) - len(order) % plan.batch_size].split(plan.batch_size))
 
 
@@ -220,7 +235,7 @@ def finished(heads: Heads, plan: Plan, pool: Pool, task: str) -> Any:
     """A registered model for one task, which knows what it has seen."""
     protocol = PROTOCOLS[task]
     model: Any = mer_zoo.create_model(plan.model, num_classes=len(protocol.classes), **plan.options)
-    model.input_spec = heads.trunk.input_spec
+    model.input_spec = heads.spec
     state = heads.trunk.state_dict()
     last = {f"fc.{name}": value for name, value in heads.heads[task].state_dict().items()}
     model.load_state_dict({**state, **last})

@@ -16,7 +16,9 @@ from typing import Any, TypeVar, cast
 
 import timm
 import torch
+from safetensors.torch import save_file
 from timm.models import DefaultCfg, PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError, UnknownNameError, WeightsError
@@ -219,6 +221,7 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
         found = _source(name, kwargs.get("cache_dir"))
         if pretrained:
             found.file()
+        name = f"{FOLDER}{found.config.parent}"  # of what was fetched; timm would ask the Hub again
     else:
         given = kwargs.get("pretrained_cfg") or kwargs.get("pretrained_cfg_overlay")
         _check_name(name, pretrained and not given)
@@ -277,3 +280,20 @@ def input_spec(model_or_name: nn.Module | str) -> InputSpec:
             f"{type(model_or_name).__name__} does not say what it eats; set model.input_spec = mer_zoo.InputSpec(…)."
         )
     return spec
+
+
+def write_pretrained(model: ZooModel, folder: Path, facts: dict[str, Any], dtype: torch.dtype | None = None) -> None:
+    """Write weights with their probe, and timm's ``config.json`` with our block: input spec, sha256 and ``facts``.
+
+    What the model was built with, its input and its number of classes are written as they are now, so that it is
+    built alike on loading. ``dtype`` is of floating-point weights in the file, by default what they are.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if dtype is not None:
+        state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+    save_file({**state, **_weights.probe_of(model, state)}, folder / _weights.WEIGHTS, metadata={"format": "pt"})
+    options = {"in_chans": model.in_chans, "num_classes": model.num_classes, "global_pool": model.global_pool}
+    channels = {"mean": (0.0,) * model.in_chans, "std": (1.0,) * model.in_chans}
+    block = {"input_spec": model.input_spec.to_dict(), **facts, "sha256": _weights.sha256(folder / _weights.WEIGHTS)}
+    extra = {CONFIG_KEY: block, **({"label_names": list(facts["classes"])} if facts.get("classes") else {})}
+    save_config_for_hf(model, folder / _weights.CONFIG, model_config=extra, model_args=options, data_config=channels)

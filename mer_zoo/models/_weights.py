@@ -21,9 +21,8 @@ from urllib.request import getproxies, proxy_bypass
 import huggingface_hub
 import torch
 from huggingface_hub import constants, errors
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of httpx or httpx2
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError, WeightsError
@@ -34,6 +33,8 @@ ORGANISATION = "mer-zoo"
 CONFIG_KEY = "mer_zoo"  # our block in config.json
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 PATIENCE = 0.9  # seconds in which a connection must open
+HUB_ERRORS = (OSError, ValueError, HTTPError)  # what the client raises
+ANSWER = 3.0  # seconds in which the Hub must then say something; its client alone would ask on for minutes
 
 # Options by which a network answers as it did when it was saved; fc is set aside by prove().
 _HARMLESS = {
@@ -140,18 +141,32 @@ def fetch(repo: str, filename: str, cache_dir: str | Path | None = None) -> Path
     """A file of a repository, from the cache if the Hub cannot be reached.
 
     Raises:
-        WeightsError: If it is not to be had; within a second where nothing answers.
+        WeightsError: If it is not to be had; within a second where no connection opens.
     """
     name, _, revision = repo.partition("@")
-    if not constants.HF_HUB_OFFLINE and not reachable(constants.ENDPOINT):
+    if not constants.HF_HUB_OFFLINE and not _answers(name, filename, revision):
         kept = huggingface_hub.try_to_load_from_cache(name, filename, cache_dir, revision or None)
         if isinstance(kept, str):
             return Path(kept)
         raise WeightsError(f"{repo}: {filename} is not in the cache, and {constants.ENDPOINT} cannot be reached.")
     try:
         return Path(huggingface_hub.hf_hub_download(name, filename, revision=revision or None, cache_dir=cache_dir))
-    except (OSError, ValueError) as error:
+    except HUB_ERRORS as error:
         raise WeightsError(f"{repo}: {_reason(error, filename, revision)}") from error
+
+
+def _answers(name: str, filename: str, revision: str) -> bool:
+    """Whether the Hub says anything about a file, be it that there is none."""
+    if not reachable(constants.ENDPOINT):
+        return False
+    try:
+        url = huggingface_hub.hf_hub_url(name, filename, revision=revision or None)
+        huggingface_hub.get_hf_file_metadata(url, timeout=ANSWER)
+    except (OSError, ValueError):
+        return True
+    except HTTPError:  # no connection, or no answer in time
+        return False
+    return True
 
 
 def _reason(error: Exception, filename: str, revision: str) -> str:
@@ -167,7 +182,9 @@ def _reason(error: Exception, filename: str, revision: str) -> str:
             "there is no such repository on the Hub, or it is private and your token may not read it. Look at the "
             "name, log in by `hf auth login`, or set HF_TOKEN."
         )
-    return f"{filename} could not be fetched: {error}"
+    if isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 401:
+        return "the Hub does not know your token; log in by `hf auth login`, or set or unset HF_TOKEN."
+    return f"{filename} could not be fetched ({error}); try again."
 
 
 def reachable(url: str) -> bool:
@@ -257,24 +274,7 @@ def _answer(model: ZooModel, x: Tensor, last: Mapping[str, Tensor]) -> Tensor:
     return vector.float().cpu()
 
 
-def write_pretrained(model: ZooModel, folder: Path, facts: dict[str, Any], dtype: torch.dtype | None = None) -> None:
-    """Write weights with their probe, and timm's ``config.json`` with our block: input spec, sha256 and ``facts``.
-
-    What the model was built with, its input and its number of classes are written as they are now, so that it is
-    built alike on loading. ``dtype`` is of floating-point weights in the file, by default what they are.
-    """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    if dtype is not None:
-        state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
-    save_file({**state, **_probe(model, state)}, folder / WEIGHTS, metadata={"format": "pt"})
-    options = {"in_chans": model.in_chans, "num_classes": model.num_classes, "global_pool": model.global_pool}
-    channels = {"mean": (0.0,) * model.in_chans, "std": (1.0,) * model.in_chans}
-    block = {"input_spec": model.input_spec.to_dict(), **facts, "sha256": sha256(folder / WEIGHTS)}
-    extra = {CONFIG_KEY: block, **({"label_names": list(facts["classes"])} if facts.get("classes") else {})}
-    save_config_for_hf(model, folder / CONFIG, model_config=extra, model_args=options, data_config=channels)
-
-
-def _probe(model: ZooModel, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def probe_of(model: ZooModel, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """One random input in the spec's range, and what these weights say of it."""
     spec = model.input_spec
     noise = torch.rand(1, *spec.shape, generator=torch.Generator().manual_seed(0))

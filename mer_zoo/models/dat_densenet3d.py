@@ -171,7 +171,7 @@ class DATDenseNet3d(ZooModel):
         if self.global_pool == "":
             return x
         if self.global_pool == "grid":
-            return F.adaptive_avg_pool3d(x, (1, 4, 4)).flatten(1)
+            return F.adaptive_avg_pool2d(x.mean(dim=2), 4).flatten(1)  # adaptive pooling in 3-D has no form in ONNX
         return x.amax(dim=(2, 3, 4)) if self.global_pool == "max" else x.mean(dim=(2, 3, 4))
 
     def set_pool(self, global_pool: str, num_classes: int) -> None:
@@ -235,12 +235,12 @@ IMAGENET = {"compression": 0.5, "drop_rate": 0.0, "channels_last": False}
 
 @register(DIFFERENCE)
 def dat_densenet3d(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Our reading of 3D-DAT-DenseNet: scSE, temporal transition, time kept; 157 thousand weights.
+    """Our reading of 3D-DAT-DenseNet: scSE, temporal transition, time and places kept; 160 thousand weights.
 
     Eats first-frame differences, eight times grey level / 255. No paper describes this network: the three letters of
     the name are read, not known. Unlike in the published one, no slice of time is dropped and no kernel tap is dead.
     """
-    options = {"attention": "scse", "temporal_transition": "ttl", "keep_time": True}
+    options = {"attention": "scse", "temporal_transition": "ttl", "keep_time": True, "global_pool": "grid"}
     return build("dat_densenet3d", DATDenseNet3d, pretrained, options, **kwargs)
 
 
