@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from clip_pool import PROTOCOLS, SEED
+from clip_pool import PROTOCOLS
 
 import mer_zoo
 from mer_zoo.metrics import accuracy, confusion, uar, uf1
@@ -12,8 +12,7 @@ from mer_zoo.training import ClipDataset, predict
 from mer_zoo.types import InputSpec
 
 PERSONS = 60  # times nine clips
-TEST_SEED = 5_001
-assert TEST_SEED < SEED
+TEST_SEED = 5_001  # below all seeds that are learnt from
 TESTS = {  # preset and family -> what the tables call it
     "default-head": "new persons",
     "default-field": "other family",
