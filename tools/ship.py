@@ -82,10 +82,10 @@ def story(plan: Plan, name: str, said: str) -> str:
     tasks = {"3": "three classes", "5": "five classes", "au": "twelve action units"}
     speed = ", speed" if not plan.spec else ""
     return (
-        f"{plan.clips:,} clips of the corpus `synthetic` (families {' and '.join(plan.families)}, seeds from {SEED} up), "
-        f"of which those of the presets {', '.join(plan.presets)} were learnt from; at once "
-        f"{', '.join(tasks[task] for task in plan.tasks)}. {plan.epochs} epochs, batches of {plan.batch_size}, AdamW with "
-        f"a cosine schedule from {plan.lr:g}, a moving average of the weights over about {plan.average:.0%} of the steps; "
+        f"{plan.clips:,} clips of the corpus `synthetic` (families {' and '.join(plan.families)}, seeds from {SEED} up). "
+        f"Presets: {', '.join(plan.presets)}. Tasks, all at once: "
+        f"{', '.join(tasks[task] for task in plan.tasks)}. {plan.epochs} epochs, batches of {plan.batch_size}, AdamW, "
+        f"cosine schedule from {plan.lr:g}, a moving average of weights over about {plan.average:.0%} of all steps; "
         f"flips, shifts, noise{speed}. Seed {plan.seed}, the first of those below, not the best. Again: "
         f"`python tools/pretrain.py {name}`. {said}"
     )
