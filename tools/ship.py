@@ -80,9 +80,9 @@ def smallest(model: Any, task: str, cache: Path) -> tuple[torch.dtype, str]:
 def story(plan: Plan, name: str, said: str) -> str:
     """How the weights were made."""
     tasks = {"3": "three classes", "5": "five classes", "au": "twelve action units"}
-    speed = ", speed" if not plan.spec else ""
+    speed, families = ", speed" if not plan.spec else "", " and ".join(plan.families)
     return (
-        f"{plan.clips:,} clips of the corpus `synthetic` (families {' and '.join(plan.families)}, seeds from {SEED} up). "
+        f"{plan.clips:,} clips of the corpus `synthetic` (families {families}, seeds from {SEED} up). "
         f"Presets: {', '.join(plan.presets)}. Tasks, all at once: "
         f"{', '.join(tasks[task] for task in plan.tasks)}. {plan.epochs} epochs, batches of {plan.batch_size}, AdamW, "
         f"cosine schedule from {plan.lr:g}, a moving average of weights over about {plan.average:.0%} of all steps; "
