@@ -61,7 +61,16 @@ class Plan:
 
 PLANS = {
     "dat_densenet3d": Plan("dat_densenet3d"),
-    "ststnet": Plan("ststnet", spec={"flow_method": "dis"}, epochs=20, batch_size=64, lr=2e-3, shift=2, precision="no"),
+    "ststnet": Plan(
+        "ststnet",
+        spec={"flow_method": "dis"},
+        presets=("default",),
+        epochs=20,
+        batch_size=64,
+        lr=2e-3,
+        shift=2,
+        precision="no",
+    ),
 }
 
 
