@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 import mer_zoo
 from mer_zoo.errors import InputError, WeightsError
-from mer_zoo.models._weights import CONFIG_KEY
+from mer_zoo.models._weights import CONFIG_KEY, ORGANISATION
 from mer_zoo.types import InputSpec
 
 FEW = 10  # persons that a card lists
@@ -172,7 +172,10 @@ def _warning(block: Mapping[str, Any]) -> list[str]:
 
 
 def _loading(repo: str) -> str:
-    code = f'import mer_zoo\n\nmodel = mer_zoo.create_model("hf-hub:{repo}", pretrained=True)'
+    owner, _, name = repo.partition("/")
+    shipped = f'"{name}", pretrained=True)  # from the package; "hf-hub:{repo}" is the same'
+    there = shipped if owner == ORGANISATION else f'"hf-hub:{repo}", pretrained=True)'
+    code = f"import mer_zoo\n\nmodel = mer_zoo.create_model({there}"
     return f"```sh\npip install mer-zoo\n```\n\n```python\n{code}\n```"
 
 

@@ -74,7 +74,7 @@ def run(name: str, seed: int, out: Path) -> None:
 
 def table(names: list[str], seeds: list[int], out: Path) -> Iterator[str]:
     """Mean and standard deviation over seeds, a row a plan."""
-    yield f"| what is changed | {' | '.join(TESTS.values())} |"
+    yield f"| what is changed | {' | '.join(title for title, _ in TESTS.values())} |"
     yield "|---" * (1 + len(TESTS)) + "|"
     for name in names:
         runs = [json.loads((out / "ablation" / f"{name}-seed{seed}.json").read_text()) for seed in seeds]

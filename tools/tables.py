@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import timm
+from huggingface_hub import ModelCard
 
 import mer_zoo
 from mer_zoo.baselines import BASELINES
@@ -20,6 +21,7 @@ from mer_zoo.datasets._annotated import SheetCorpus
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.datasets._folders import PictureCorpus
 from mer_zoo.datasets._long_videos import LongVideoCorpus
+from mer_zoo.models._weights import SHIPPED
 from mer_zoo.published import SCORES, published
 from mer_zoo.rules import RULES
 from mer_zoo.synth.emotions import COUNTS
@@ -41,6 +43,27 @@ def models() -> list[list[str]]:
         eats = f"{spec.kind} {shape}, {', '.join(spec.channels)}, {spec.low:g} to {spec.high:g}"
         weights = sum(p.numel() for p in model.parameters())
         rows.append([f"`{name}`", f"{weights:,}", eats, _first_line(timm.model_entrypoint(name))])
+    return rows
+
+
+def weights() -> list[list[str]]:
+    """Every shipped weight: classes, size, and the scores in its card, means over seeds."""
+    tests = {
+        "new persons": "new persons:",
+        "other family": "new persons, other family:",
+        "SMIC and CASME II, zero-shot": "zero-shot: 40 real persons",
+    }
+    rows = [["name", "classes", "kB", "score", *tests]]
+    for name in mer_zoo.list_models(pretrained=True):
+        found = ModelCard((SHIPPED / f"{name}.md").read_text(encoding="utf-8")).data.eval_results
+        metric = found[0].metric_name
+        scores = {entry.dataset_split: entry.metric_value for entry in found if entry.metric_name == metric}
+        cells = [
+            [f"{value:.3f}" for split, value in scores.items() if split.startswith(start)] for start in tests.values()
+        ]
+        classes = ", ".join(mer_zoo.create_model(name, device="meta").classes)
+        size = (SHIPPED / f"{name}.safetensors").stat().st_size / 1000
+        rows.append([f"`{name}`", classes, f"{size:.0f}", metric, *(cell[0] if cell else "-" for cell in cells)])
     return rows
 
 
@@ -143,6 +166,7 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "baselines": baselines,
     "published": published_numbers,
     "models": models,
+    "weights": weights,
     "corpora": corpora,
     "flags": flags,
     "obtain": obtain,
