@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mer-zoo {mer_zoo.__version__}")
     _explain(parser, "Networks, corpora and honest evaluation for facial micro-expressions.", "mer-zoo corpora")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    models = _add(commands, "models", "List the networks and what they eat.", "mer-zoo models 'dat_*'", _models)
+    models = _add(commands, "models", "List the networks, weights (with a tag), and what they eat.", "mer-zoo models 'dat_*'", _models)
     models.add_argument(
         "pattern", nargs="?", default="*", metavar="PATTERN", help="only names like this: * is any text"
     )
@@ -187,8 +187,12 @@ def _models(words: Words) -> None:
         raise InputError(
             f"No model is named like {words.pattern!r}; a pattern is like '*densenet*'. There are: {known}."
         )
-    specs = {name: mer_zoo.input_spec(name) for name in names}
+    weights = mer_zoo.list_models(f"{words.pattern}*", pretrained=True)
+    shown = sorted([*names, *(w for w in weights if w.partition(".")[0] in names)])
+    specs = {name: mer_zoo.input_spec(name) for name in shown}
     _print({n: f"{s.kind} {' x '.join(map(str, s.shape))}, {', '.join(s.channels)}" for n, s in specs.items()})
+    if weights:
+        print("\nA name with a tag has weights: mer_zoo.create_model(NAME, pretrained=True).")
 
 
 def _corpora(words: Words) -> None:

@@ -21,7 +21,7 @@ from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
 from mer_zoo.errors import LeakError
 from mer_zoo.guards import check_seen
 from mer_zoo.preprocessing.cook import cook_flow, cook_frames
-from mer_zoo.training import ClipDataset
+from mer_zoo.training import ClipDataset, fit, predict
 from mer_zoo.types import Sample
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -229,7 +229,7 @@ def test_noise_is_of_its_own_strength_in_each_clip() -> None:
 
 
 def test_hard_clips_are_left_out_of_the_first_quarter(pool: Pool) -> None:
-    plan = replace(TINY["ststnet"], epochs=8)
+    plan = replace(TINY["ststnet"], epochs=8, presets=("easy", "default", "hard"))
     mixed = replace(pool, presets=["easy", "default", "default", "hard"] * (CLIPS // 4))
     for epoch in range(8):
         batches = pretrain._batches(plan, mixed, epoch)
@@ -266,7 +266,7 @@ def test_unknown_targets_are_left_out_of_the_loss() -> None:
     ]
     loss = pretrain._loss(logits, target)
     loss.backward()
-    assert float(loss) == pytest.approx(sum(naive) / 4, rel=1e-5)
+    assert loss.item() == pytest.approx(sum(naive) / 4, rel=1e-5)
     assert logits.grad is not None
     assert logits.grad.abs().sum(dim=1).gt(0).tolist() == [t != UNKNOWN for t in target.tolist()]
 
@@ -275,7 +275,7 @@ def test_the_loss_is_nought_where_no_target_is_known() -> None:
     logits = torch.randn(4, 3, requires_grad=True)
     loss = pretrain._loss(logits, torch.full((4,), UNKNOWN))
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert logits.grad is not None
     assert not logits.grad.any()
 
@@ -288,13 +288,13 @@ def test_the_loss_of_units_is_a_mean_over_all_of_them() -> None:
         for row, truth in zip(logits.tolist(), target.tolist(), strict=True)
         for v, t in zip(row, truth, strict=True)
     ]
-    assert float(pretrain._loss(logits, target)) == pytest.approx(sum(naive) / 60, rel=1e-5)
+    assert pretrain._loss(logits, target).item() == pytest.approx(sum(naive) / 60, rel=1e-5)
 
 
 # Training
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The run was killed."""
 
 
@@ -322,15 +322,16 @@ def test_a_run_that_was_stopped_gives_the_same_weights(
 
     def stopping(*args: Any) -> float:
         steps.append(1)
-        if len(steps) == 2 * len(pool_batches) - 2:  # within the second epoch
-            raise Stopped
+        if len(steps) == 2 * len(batches) - 2:  # within the second epoch
+            raise StoppedError
         return step(*args)
 
     part = _part(pool, plan)
-    pool_batches = pretrain._batches(plan, part, 0)
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(pretrain, "_step", stopping)
+    batches = pretrain._batches(plan, part, 0)
+    monkeypatch.setattr(pretrain, "_step", stopping)
+    with pytest.raises(StoppedError):
         train(plan, part, tmp_path)
+    monkeypatch.setattr(pretrain, "_step", step)
     torch.rand(5)  # the state of the generator is not what it was
     capsys.readouterr()
     heads = train(plan, part, tmp_path)
@@ -396,8 +397,7 @@ def test_every_step_has_its_rate_and_all_weights_move(
     assert all(moved.values()), moved
 
 
-def test_what_is_kept_is_a_moving_average(pool: Pool, whole: Any) -> None:
-    """Neither the last weights nor a copy of the first; with a share of one step it is the last weights."""
+def test_what_is_kept_is_a_moving_average(whole: Any) -> None:
     state = load_file(whole["ststnet"][0] / "state.safetensors")
     key = "heads.3.weight"
     assert torch.equal(state[f"average.module.{key}"], whole["ststnet"][1].state_dict()[key])
@@ -501,7 +501,7 @@ def test_five_classes_are_merged_by_what_they_count_as(release: ClipDataset, who
 
 
 def test_nobody_is_tested_who_was_tuned_on(release: ClipDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit, predict, learnt, tested = gates.fit, gates.predict, list[set[str]](), list[str]()
+    learnt, tested = list[set[str]](), list[str]()
 
     def fitting(model: Any, data: ClipDataset, recipe: Any) -> Any:
         learnt.append(set(data.persons))
@@ -514,8 +514,7 @@ def test_nobody_is_tested_who_was_tuned_on(release: ClipDataset, monkeypatch: py
 
     monkeypatch.setattr(gates, "fit", fitting)
     monkeypatch.setattr(gates, "predict", predicting)
-    monkeypatch.setattr(gates, "TUNING", mer_zoo.Recipe(epochs=1))
-    gates.tuned(lambda: mer_zoo.create_model("ststnet"), release, 3, seed=0)
+    gates.tuned(lambda: mer_zoo.create_model("ststnet"), release, 3, mer_zoo.Recipe(epochs=1))
     assert sorted(tested) == sorted(s.key for s in release.samples)
     assert [len(persons) for persons in learnt] == [3] * 5
 
@@ -533,7 +532,7 @@ def test_rows_of_the_ablation_change_one_thing_each() -> None:
 def test_the_table_says_mean_and_deviation(tmp_path: Path) -> None:
     (tmp_path / "ablation").mkdir()
     for seed, uf1 in enumerate((0.8, 0.9, 1.0)):
-        scores = dict.fromkeys(ablate.TESTS, uf1)
+        scores = dict.fromkeys(gates.TESTS, uf1)
         (tmp_path / "ablation" / f"raw-seed{seed}.json").write_text(json.dumps(scores))
     *_, row = ablate.table(["raw"], [0, 1, 2], tmp_path)
     assert row == "| raw frames, -1 to 1 | 0.900 ± 0.100 | 0.900 ± 0.100 |"
@@ -623,14 +622,12 @@ def test_large_weights_are_a_folder_beside_the_runs(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few")
-def test_from_nothing_to_weights_that_load(
-    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_nothing_to_weights_that_load(rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretraining, gates and shipping by their own command lines; real flow is that of a specimen."""
     monkeypatch.setitem(PLANS, "ststnet", replace(TINY["ststnet"], epochs=1))
     monkeypatch.setattr(gates, "TUNING", mer_zoo.Recipe(epochs=1))
-    monkeypatch.setattr(gates, "TESTS", {"default-head": "new persons"})
-    monkeypatch.setattr(gates, "HARDNESS", {})
+    monkeypatch.setattr(gates, "RATES", (1e-3,))
+    monkeypatch.setattr(gates, "MORE", {})
     MEGC2019Flow.write_specimen(tmp_path / "flow")
     out = tmp_path / "out"
     shutil.copytree(rendered, out / "clips")
@@ -642,7 +639,7 @@ def test_from_nothing_to_weights_that_load(
         monkeypatch.setattr(sys, "argv", ["", *options, "--out", str(out)])
         tool.main()
     results = json.loads((out / "ststnet.synth_3.json").read_text())
-    assert [len(r["scores"]["UF1"]) for r in results] == [3] * 10
+    assert [len(r["scores"]["UF1"]) for r in results] == [3] * 11
     assert {p.name for p in (tmp_path / "package").iterdir()} == {
         f"ststnet.synth_3.{suffix}" for suffix in ("safetensors", "json", "md")
     }

@@ -69,6 +69,7 @@ def run(name: str, seed: int, out: Path) -> None:
     folder = f"{plan.model}-seed{seed}" if plan.clips == LARGE[plan.model] else f"ablation/{name}-seed{seed}"
     model = finished(train(plan, pool, out / folder), plan, pool, "3")
     scores = {test: scores_of(model, clips_of(test, "3", model.input_spec, out / "cooked"))["UF1"] for test in TESTS}
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(scores))
 
 

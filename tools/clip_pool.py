@@ -5,6 +5,7 @@ family and preset a shard has follows from its number alone: any prefix of the s
 """
 
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def render(shard: Shard, folder: Path) -> None:
     """Write the clips of a shard, and last what is known of them, so that half a shard is none."""
     corpus: Any = mer_zoo.open_corpus("synthetic", **shard.knobs)
     array, facts = _files(shard, folder)
-    temporary = array.with_suffix(".tmp")
+    temporary = array.with_suffix(f".{os.getpid()}.tmp")  # of this process, since two may render at once
     with temporary.open("wb") as out:
         np.save(out, np.stack([corpus.clip(sample) for sample in corpus.samples]), allow_pickle=False)
     temporary.replace(array)

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import timm
 from huggingface_hub import ModelCard
@@ -55,15 +56,24 @@ def weights() -> list[list[str]]:
     }
     rows = [["name", "classes", "kB", "score", *tests]]
     for name in mer_zoo.list_models(pretrained=True):
-        found = ModelCard((SHIPPED / f"{name}.md").read_text(encoding="utf-8")).data.eval_results
+        card: Any = ModelCard((SHIPPED / f"{name}.md").read_text(encoding="utf-8"))
+        found = card.data.eval_results
         metric = found[0].metric_name
         scores = {entry.dataset_split: entry.metric_value for entry in found if entry.metric_name == metric}
         cells = [
             [f"{value:.3f}" for split, value in scores.items() if split.startswith(start)] for start in tests.values()
         ]
-        classes = ", ".join(mer_zoo.create_model(name, device="meta").classes)
+        model: Any = mer_zoo.create_model(name, device="meta")
         size = (SHIPPED / f"{name}.safetensors").stat().st_size / 1000
-        rows.append([f"`{name}`", classes, f"{size:.0f}", metric, *(cell[0] if cell else "-" for cell in cells)])
+        rows.append(
+            [
+                f"`{name}`",
+                ", ".join(model.classes),
+                f"{size:.0f}",
+                metric,
+                *(cell[0] if cell else "-" for cell in cells),
+            ]
+        )
     return rows
 
 
