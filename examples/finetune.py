@@ -21,34 +21,35 @@ parser.add_argument("--jobs", type=int, default=2, help="folds side by side (%(d
 parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
 parser.add_argument("--out", type=Path, default=Path("runs/finetune"))
 args = parser.parse_args()
+if not set(args.weights) & set(".:"):
+    parser.error(f"--weights {args.weights} is a network without weights; name a tag, such as ststnet.synth_3")
 
 # 1. Whose clips, and which classes: each person is left out in turn.
 composite = {"megc2019_flow": "megc2019"}
 protocol = mer_zoo.get_protocol(args.protocol or composite.get(args.corpus, f"{args.corpus}-3"))
-made = {"subjects": 10, "clips_per_subject": 6, "seed": 2} if args.corpus == "synthetic" and not args.root else {}
+rendered = args.corpus == "synthetic" and not args.root
+made = {"subjects": 10, "clips_per_subject": 6, "seed": 2, **protocol.made.get("synthetic", {})} if rendered else {}
 roots = {args.corpus: mer_zoo.open_corpus(args.corpus, args.root, **made)}
 
 
 # 2. Two starts: the weights, and the same network with none, eating what the weights eat.
 def from_scratch() -> Any:
-    model: Any = mer_zoo.create_model(args.weights.partition(".")[0], num_classes=len(protocol.classes))
-    model.input_spec = mer_zoo.input_spec(args.weights)
-    return model
+    return mer_zoo.create_model(args.weights, num_classes=len(protocol.classes))
 
 
 # 3. The same recipe for both; a finished run is kept, and a second call goes on where the first stopped.
 recipe = mer_zoo.Recipe(epochs=args.epochs, lr=5e-4, flip=True, balanced=True)
+how: dict[str, Any] = {"recipe": recipe, "jobs": args.jobs, "device": args.device, "cache": args.out / "cache"}
 lines = ["| start | UF1 | UAR | accuracy | 95 % interval of UF1 |", "|---|---|---|---|---|"]
 starts: dict[str, Any] = {"from scratch": from_scratch, "fine-tuned": args.weights}
 for name, build in starts.items():
     out = args.out / f"{protocol.name}-{name.replace(' ', '-')}"
     print(f"{protocol.name}, {name}:")
-    table = mer_zoo.evaluate(
-        build, protocol, roots, recipe=recipe, jobs=args.jobs, device=args.device, out=out, keep_weights=True
-    )
+    table = mer_zoo.evaluate(build, protocol, roots, out=out, keep_weights=True, **how)
     report = mer_zoo.report(table, protocol, out=out)
     low, high = report.interval
-    lines.append(f"| {name} | {report.uf1:.3f} | {report.uar:.3f} | {report.accuracy:.3f} | {low:.3f} to {high:.3f} |")
+    interval = f"{low:.3f} to {high:.3f}".replace("nan to nan", "too few persons")
+    lines.append(f"| {name} | {report.uf1:.3f} | {report.uar:.3f} | {report.accuracy:.3f} | {interval} |")
 
 # 4. One table, and where everything is.
 print("\n".join(["", *lines, "", f"Reports, predictions and the weights of each fold: {args.out}."]))

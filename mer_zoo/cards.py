@@ -154,7 +154,7 @@ def _entries(result: Result, task: str) -> list[EvalResult]:
             dataset_config=f"epoch: {result.selection}",
             metric_type=name,
             metric_name=name,
-            metric_value=statistics.fmean(values),
+            metric_value=round(statistics.fmean(values), 4),
             metric_config=f"mean of {len(values)} seeds, standard deviation {statistics.stdev(values):.3f}"
             if len(values) > 1
             else "one seed",
@@ -253,22 +253,23 @@ def _evaluated(results: Sequence[Result], limits: str) -> str:
 
 
 def _table(results: Sequence[Result]) -> str:
-    """A row for each test, and one for each simple rule beside it; a column for each metric."""
+    """A row for each test, a column for each metric, and what simple rules score by the first one."""
     metrics = list(dict.fromkeys(name for result in results for name in result.scores))
-    rows = [["data", "part", "epoch", "what", *metrics], ["---"] * (4 + len(metrics))]
+    rows = [["data", "part", "epoch", *metrics, f"{metrics[0]} of simple rules"], ["---"] * (4 + len(metrics))]
     for result in results:
-        test = [result.dataset, result.tested, result.selection]
-        own = {name: _mean(values) for name, values in result.scores.items()}
-        rows.append([*test, "this network", *(own.get(name, "") for name in metrics)])
-        for rule, values in result.beside.items():
-            scores = [f"{values[name]:.3f}" if name in values else "" for name in metrics]
-            rows.append([*test[:2], "", rule, *scores])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        own = [_mean(result.scores[name]) if name in result.scores else "" for name in metrics]
+        rules = {rule: values[metrics[0]] for rule, values in result.beside.items() if metrics[0] in values}
+        beside = ", ".join(f"{rule} {value:.3f}" for rule, value in rules.items())
+        rows.append([result.dataset, result.tested, result.selection, *own, beside])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    if any(len(values) > 1 for result in results for values in result.scores.values()):
+        lines += ["", "Mean ± standard deviation, where there were several seeds."]
+    return "\n".join(lines)
 
 
 def _mean(values: Sequence[float]) -> str:
     mean = f"{statistics.fmean(values):.3f}"
-    return f"{mean} ± {statistics.stdev(values):.3f} ({len(values)} seeds)" if len(values) > 1 else mean
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
 
 def _licence(corpora: Sequence[str]) -> str:

@@ -54,7 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mer-zoo {mer_zoo.__version__}")
     _explain(parser, "Networks, corpora and honest evaluation for facial micro-expressions.", "mer-zoo corpora")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    models = _add(commands, "models", "List the networks, weights (with a tag), and what they eat.", "mer-zoo models 'dat_*'", _models)
+    models = _add(
+        commands,
+        "models",
+        "List the networks, weights (with a tag), and what they eat.",
+        "mer-zoo models 'dat_*'",
+        _models,
+    )
     models.add_argument(
         "pattern", nargs="?", default="*", metavar="PATTERN", help="only names like this: * is any text"
     )

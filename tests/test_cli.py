@@ -88,20 +88,23 @@ def test_without_a_command_there_is_help(words: tuple[str, ...], capsys: Output)
 
 def test_lists_name_everything_one_a_line(capsys: Output) -> None:
     lists = {
-        "models": mer_zoo.list_models(),
+        "models": sorted([*mer_zoo.list_models(), *mer_zoo.list_models(pretrained=True)]),
         "corpora": mer_zoo.list_corpora(),
         "protocols": mer_zoo.list_protocols(),
     }
     for command, names in lists.items():
         assert main([command]) == 0
-        lines = capsys.readouterr().out.splitlines()
+        lines = capsys.readouterr().out.partition("\n\n")[0].splitlines()
         assert [line.split()[0] for line in lines] == names
         assert all(len(line.split()) > 1 for line in lines)
 
 
 def test_models_by_pattern(capsys: Output) -> None:
     assert main(["models", "st*"]) == 0
-    assert capsys.readouterr().out == "ststnet  flow 3 x 28 x 28, strain, v, u\n"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "ststnet           flow 3 x 28 x 28, strain, v, u"
+    assert [line.split()[0] for line in lines[1:4]] == ["ststnet.synth_3", "ststnet.synth_5", "ststnet.synth_au"]
+    assert lines[-1] == "A name with a tag has weights: mer_zoo.create_model(NAME, pretrained=True)."
 
 
 def test_version(capsys: Output) -> None:

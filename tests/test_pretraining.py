@@ -43,7 +43,7 @@ THREE = {"negative": 0, "positive": 1, "surprise": 2, "happiness": 1, "disgust":
 FIVE = ["happiness", "surprise", "disgust", "repression", "others"]
 UNITS = [1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17]
 
-torch_only = pytest.mark.parametrize("name", list(TINY))
+networks = pytest.mark.parametrize("name", list(TINY))
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_flow_is_cooked_from_onset_to_apex(pool: Pool) -> None:
         np.testing.assert_array_equal(inputs.stock[i].numpy(), cook_flow(clip[0], clip[pool.apexes[i]], spec))
 
 
-@torch_only
+@networks
 def test_batches_are_what_the_network_allows_and_differ_each_time(name: str, pool: Pool) -> None:
     plan = TINY[name]
     spec = Heads(plan).spec
@@ -309,7 +309,7 @@ def _weights(heads: Heads) -> Iterator[tuple[str, Tensor]]:
     return iter(heads.state_dict().items())
 
 
-@torch_only
+@networks
 def test_a_run_that_was_stopped_gives_the_same_weights(
     name: str,
     pool: Pool,
@@ -342,7 +342,7 @@ def test_a_run_that_was_stopped_gives_the_same_weights(
     assert not list(tmp_path.glob("*.tmp"))
 
 
-@torch_only
+@networks
 def test_a_finished_run_is_not_trained_again(
     name: str, pool: Pool, whole: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -413,7 +413,7 @@ def test_no_average_over_one_step_is_the_last_weights(pool: Pool, tmp_path: Path
 # The finished network
 
 
-@torch_only
+@networks
 @pytest.mark.parametrize("task", ["3", "5", "au"])
 @torch.no_grad()
 def test_a_finished_network_says_what_its_head_said(name: str, task: str, pool: Pool, whole: Any) -> None:

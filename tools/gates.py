@@ -155,8 +155,7 @@ def few_persons(models: list[Any], name: str, real: ClipDataset) -> Iterator[Res
     target = np.array(real.targets)
     for persons, (how, start), rate in product((5, 10, 32), starts.items(), RATES):
         runs = [tuned(start(seed), real, persons, replace(TUNING, lr=rate, seed=seed)) for seed in SEEDS]
-        tested = f"{how}, {persons} real persons learnt from, lr {rate:g}"
-        yield result("SMIC and CASME II, flow images", tested, runs, target)
+        yield result(f"{persons} real persons", f"{how}, lr {rate:g}", runs, target)
 
 
 def _copy(model: Any, name: str) -> Any:
@@ -178,15 +177,15 @@ def main() -> None:
     heads = [train(plan, pool, args.out / f"{args.name}-seed{plan.seed}") for plan in plans]
     for task in args.tasks:
         models = [finished(head, plan, pool, task) for head, plan in zip(heads, plans, strict=True)]
-        results = [*rendered(models, task, args.out / "cooked")]
+        tests, tuning = [*rendered(models, task, args.out / "cooked")], []
         if args.flow and models[0].input_spec.kind == "flow" and task != "au":
             real = mer_zoo.create_dataset("megc2019", {"megc2019_flow": args.flow}, mer_zoo.input_spec(args.name))
-            results += zero_shot(models, task, real)
-            if task == "3":
-                results += few_persons(models, args.name, real)
+            tests += zero_shot(models, task, real)
+            tuning = [*few_persons(models, args.name, real)] if task == "3" else []
         file = args.out / f"{args.name}.synth_{task}.json"
-        file.write_text(json.dumps([asdict(r) for r in results], indent=1))
-        for r in results:
+        found = {"tests": [asdict(r) for r in tests], "tuning": [asdict(r) for r in tuning]}
+        file.write_text(json.dumps(found, indent=1))
+        for r in (*tests, *tuning):
             print(f"{file.stem} | {r.dataset} | {r.tested} | {_line(r)}", flush=True)
 
 

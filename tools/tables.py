@@ -77,6 +77,14 @@ def weights() -> list[list[str]]:
     return rows
 
 
+def tuning() -> list[list[str]]:
+    """What weights for flow add on real persons, as their card says."""
+    card = (SHIPPED / "ststnet.synth_3.md").read_text(encoding="utf-8")
+    lines = card.partition("## What they add on real persons")[2].partition("## ")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return [row for row in rows if not row[0].startswith("---")]
+
+
 def corpora() -> list[list[str]]:
     """Every corpus: what it is, how many clips its sheet or publication counts, and whether it needs files."""
     rows = [["name", "what it is", "clips (persons)", "files"]]
@@ -177,6 +185,7 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "published": published_numbers,
     "models": models,
     "weights": weights,
+    "tuning": tuning,
     "corpora": corpora,
     "flags": flags,
     "obtain": obtain,
