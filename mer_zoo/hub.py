@@ -216,8 +216,8 @@ def _check_repo(repo_id: str) -> None:
         huggingface_hub.hf_hub_url(repo_id, CONFIG)  # looks at the name, and asks nobody
     except errors.HFValidationError as error:
         raise InputError(f"{repo_id!r} is no repository of the Hub; expected OWNER/REPO. {error}") from error
-    if "/" not in repo_id:
-        raise InputError(f"{repo_id!r} is no repository of the Hub; expected OWNER/REPO, such as me/{repo_id}.")
+    if "/" not in repo_id or not repo_id.isascii():  # older clients let other letters pass
+        raise InputError(f"{repo_id!r} is no repository of the Hub; expected OWNER/REPO, such as me/x.")
 
 
 def _push(

@@ -51,19 +51,6 @@ def test_the_code_of_every_page_runs(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("flow", [False, True])
-def test_the_example_runs(flow: bool, tmp_path: Path) -> None:
-    MEGC2019Flow.write_specimen(tmp_path / "release")
-    options = ["--flow", str(tmp_path / "release")] if flow else []
-    done = _run(str(ROOT / "examples" / "finetune.py"), "--epochs", "1", *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert any(line.startswith("| from scratch | 0.") for line in lines)
-    assert any(line.startswith("| fine-tuned | ") for line in lines)
-    assert (tmp_path / "runs" / "finetune" / "pretrained" / "model.safetensors").exists()
-    assert (tmp_path / "runs" / "finetune" / "fine-tuned" / "report.md").exists()
-
-
 def test_the_benchmark_runs_on_a_specimen(tmp_path: Path) -> None:
     MEGC2019Flow.write_specimen(tmp_path / "release", "npz")
     command = [str(ROOT / "benchmarks" / "flow_loso.py"), str(tmp_path / "release" / "flow.npz"), "--epochs", "1"]

@@ -540,13 +540,31 @@ def test_the_table_says_mean_and_deviation(tmp_path: Path) -> None:
     assert row == "| raw frames, -1 to 1 | 0.900 | 0.900 |"
 
 
-# Shipping
-
-
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four new persons instead of sixty."""
     monkeypatch.setattr(gates, "PERSONS", 4)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_row_alone_is_trained_scored_and_kept(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The row of all clips is the shipped run, which lies in no folder of the ablation."""
+    monkeypatch.setitem(ablate.ROWS, "all", ("all clips", replace(TINY["ststnet"], epochs=1)))
+    monkeypatch.setitem(ablate.LARGE, "ststnet", CLIPS)
+    shutil.copytree(rendered, tmp_path / "clips")
+    ablate.run("all", 1, tmp_path)
+    scores = json.loads((tmp_path / "ablation" / "all-seed1.json").read_text())
+    assert set(scores) == {"default-head", "default-field"}
+    assert all(0 < uf1 < 1 for uf1 in scores.values())
+    assert (tmp_path / "ststnet-seed1" / "state.safetensors").exists()
+    capsys.readouterr()
+    ablate.run("all", 1, tmp_path)
+    assert not capsys.readouterr().out
+
+
+# Shipping
 
 
 @pytest.fixture(scope="module")
@@ -638,14 +656,16 @@ def test_from_nothing_to_weights_that_load(rendered: Path, tmp_path: Path, monke
     ):
         monkeypatch.setattr(sys, "argv", ["", *options, "--out", str(out)])
         tool.main()
-    results = json.loads((out / "ststnet.synth_3.json").read_text())
-    assert [len(r["scores"]["UF1"]) for r in results] == [3] * 11
+    measured = json.loads((out / "ststnet.synth_3.json").read_text())
+    assert [len(r["scores"]["UF1"]) for r in measured["tests"]] == [3] * 5  # two rendered, three real
+    assert [len(r["scores"]["UF1"]) for r in measured["tuning"]] == [3] * 6  # numbers of persons by starts
     assert {p.name for p in (tmp_path / "package").iterdir()} == {
         f"ststnet.synth_3.{suffix}" for suffix in ("safetensors", "json", "md")
     }
     card = (tmp_path / "package" / "ststnet.synth_3.md").read_text()
-    for r in results:
+    for r in (*measured["tests"], *measured["tuning"]):
         assert r["tested"] in card
+        assert f"{np.mean(r['scores']['UF1']):.3f} ± {np.std(r['scores']['UF1'], ddof=1):.3f}" in card
     assert "Seed 0, the first of those below, not the best." in card
     model = _loaded(tmp_path / "package", tmp_path / "folder")
     assert model.classes == ("negative", "positive", "surprise")
