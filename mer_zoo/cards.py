@@ -20,7 +20,7 @@ FEW = 10  # persons that a card lists
 
 USES = """## What it is for
 
-To begin a training of your own with, and to teach with. It is a starting point and no finished instrument.
+For initialisation of a training of your own, and for teaching. It is a starting point and no finished instrument.
 
 **Not for inferring emotion, intent or truthfulness of people.** A small movement of a face does not say what a person
 feels, means or hides, and a class name here is the label that annotators or a program gave to a clip.
@@ -53,7 +53,8 @@ class Result:
         tested: Which part of it: ``40 new persons, 960 clips``. Together with ``dataset`` and ``selection`` it names
             the test, so no two results of a card have all three alike.
         selection: How the epoch was chosen: ``last epoch, nothing was chosen on test persons``.
-        scores: By metric, such as ``uf1``, the value for each seed, from 0 to 1; one value if there was one training.
+        scores: By metric, such as ``uf1``, values from 0 to 1: first that of these weights, then those of the same
+            training with other seeds, if there were any.
         beside: By simple rule, such as ``majority`` or ``chance``, its value by metric.
         note: What else a reader must know.
 
@@ -144,7 +145,7 @@ def _front_matter(
 
 
 def _entries(result: Result, task: str) -> list[EvalResult]:
-    """One for each metric: its mean over seeds."""
+    """One for each metric: that of these weights."""
     return [
         EvalResult(
             task_type=task,
@@ -154,10 +155,8 @@ def _entries(result: Result, task: str) -> list[EvalResult]:
             dataset_config=f"epoch: {result.selection}",
             metric_type=name,
             metric_name=name,
-            metric_value=round(statistics.fmean(values), 4),
-            metric_config=f"mean of {len(values)} seeds, standard deviation {statistics.stdev(values):.3f}"
-            if len(values) > 1
-            else "one seed",
+            metric_value=round(values[0], 4),
+            metric_config=f"of these weights; {_spread(values)} over {len(values)} seeds" if values[1:] else "one seed",
         )
         for name, values in result.scores.items()
     ]
@@ -173,7 +172,7 @@ def _warning(block: Mapping[str, Any]) -> list[str]:
 
 def _loading(repo: str) -> str:
     owner, _, name = repo.partition("/")
-    shipped = f'"{name}", pretrained=True)  # from the package; "hf-hub:{repo}" is the same'
+    shipped = f'"{name}", pretrained=True)  # or "hf-hub:{repo}"'
     there = shipped if owner == ORGANISATION else f'"hf-hub:{repo}", pretrained=True)'
     code = f"import mer_zoo\n\nmodel = mer_zoo.create_model({there}"
     return f"```sh\npip install mer-zoo\n```\n\n```python\n{code}\n```"
@@ -253,23 +252,29 @@ def _evaluated(results: Sequence[Result], limits: str) -> str:
 
 
 def _table(results: Sequence[Result]) -> str:
-    """A row for each test, a column for each metric, and what simple rules score by the first one."""
+    """A row for each test, a column for each metric, and what simple rules score."""
     metrics = list(dict.fromkeys(name for result in results for name in result.scores))
-    rows = [["data", "part", "epoch", *metrics, f"{metrics[0]} of simple rules"], ["---"] * (4 + len(metrics))]
+    rows = [["data", "part", "epoch", *metrics, f"simple rules: {' / '.join(metrics)}"], ["---"] * (4 + len(metrics))]
     for result in results:
-        own = [_mean(result.scores[name]) if name in result.scores else "" for name in metrics]
-        rules = {rule: values[metrics[0]] for rule, values in result.beside.items() if metrics[0] in values}
-        beside = ", ".join(f"{rule} {value:.3f}" for rule, value in rules.items())
+        own = [_own(result.scores[name]) if name in result.scores else "" for name in metrics]
+        beside = ", ".join(f"{rule} {_row(values, metrics)}" for rule, values in result.beside.items())
         rows.append([result.dataset, result.tested, result.selection, *own, beside])
     lines = [f"| {' | '.join(row)} |" for row in rows]
     if any(len(values) > 1 for result in results for values in result.scores.values()):
-        lines += ["", "Mean ± standard deviation, where there were several seeds."]
+        lines += ["", "Of these weights; in brackets mean ± standard deviation over seeds, these weights' included."]
     return "\n".join(lines)
 
 
-def _mean(values: Sequence[float]) -> str:
-    mean = f"{statistics.fmean(values):.3f}"
-    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+def _own(values: Sequence[float]) -> str:
+    return f"{values[0]:.3f} ({_spread(values)})" if len(values) > 1 else f"{values[0]:.3f}"
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}"
+
+
+def _row(values: Mapping[str, float], metrics: Sequence[str]) -> str:
+    return " / ".join(f"{values[name]:.3f}" if name in values else "-" for name in metrics)
 
 
 def _licence(corpora: Sequence[str]) -> str:

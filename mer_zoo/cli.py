@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeAlias
 
@@ -187,17 +188,16 @@ def _explain(parser: argparse.ArgumentParser, what: str, example: str) -> None:
 
 
 def _models(words: Words) -> None:
-    names = mer_zoo.list_models(words.pattern)
+    every = sorted([*mer_zoo.list_models(), *mer_zoo.list_models(pretrained=True)])
+    names = [n for n in every if fnmatch(n, words.pattern) or fnmatch(n.partition(".")[0], words.pattern)]
     if not names:
         known = ", ".join(mer_zoo.list_models())
         raise InputError(
             f"No model is named like {words.pattern!r}; a pattern is like '*densenet*'. There are: {known}."
         )
-    weights = mer_zoo.list_models(f"{words.pattern}*", pretrained=True)
-    shown = sorted([*names, *(w for w in weights if w.partition(".")[0] in names)])
-    specs = {name: mer_zoo.input_spec(name) for name in shown}
+    specs = {name: mer_zoo.input_spec(name) for name in names}
     _print({n: f"{s.kind} {' x '.join(map(str, s.shape))}, {', '.join(s.channels)}" for n, s in specs.items()})
-    if weights:
+    if any("." in name for name in names):
         print("\nA name with a tag has weights: mer_zoo.create_model(NAME, pretrained=True).")
 
 

@@ -74,7 +74,7 @@ def save_pretrained(
             f"num_frames={spec.frames}."
         )
     facts = _facts(model, classes, trained_on)
-    _check_folder(folder)
+    _check_target(folder)
     folder.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
     try:
@@ -90,7 +90,7 @@ def _facts(model: ZooModel, classes: Sequence[str] | None, trained_on: Sequence[
     """Class names and what the weights have seen, as given or as loaded."""
     loaded = model.saved_facts
     if classes is None and len(loaded.get("classes", ())) == model.num_classes:
-        classes = loaded["classes"]
+        classes = loaded.get("classes", ())
     if classes and len(classes) != model.num_classes:
         raise InputError(f"{len(classes)} class names {list(classes)} for a model of {model.num_classes} classes.")
     seen = seen_by(model) if trained_on is None else trained_on
@@ -111,12 +111,12 @@ def keep_weights(model: Any, classes: Sequence[str], leak: str | None, folder: P
     folder.mkdir()
     facts = {"format": "pt", "classes": json.dumps(list(classes)), "trained_on": json.dumps(seen_by(model))}
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors", metadata={**facts, **({"leak": leak} if leak else {})})
+    save_file(state, folder / WEIGHTS, metadata={**facts, **({"leak": leak} if leak else {})})
 
 
-def _check_folder(folder: Path) -> None:
+def _check_target(folder: Path) -> None:
     """Refuse to write over the configuration of something that is not a model."""
-    file = folder / "config.json"
+    file = folder / CONFIG
     if not file.exists():
         return
     try:

@@ -43,8 +43,8 @@ def test_the_hub_reads_the_numbers_back(config: dict[str, Any]) -> None:
     entries: list[EvalResult] = card.data.eval_results
     read = {(e.dataset_name, e.dataset_split, e.metric_type): e for e in entries}
     uf1 = read["synthetic faces, family field", "40 new persons, 960 clips", "uf1"]
-    assert uf1.metric_value == pytest.approx(0.82)
-    assert uf1.metric_config == "mean of 3 seeds, standard deviation 0.020"
+    assert uf1.metric_value == 0.8
+    assert uf1.metric_config == "of these weights; 0.820 ± 0.020 over 3 seeds"
     assert uf1.dataset_config == "epoch: last epoch; nothing was chosen on test persons"
     assert read["SMIC", "all persons, zero-shot", "uf1"].metric_config == "one seed"
     assert len(entries) == len(read) == 3
@@ -115,11 +115,11 @@ def test_it_says_what_the_weights_have_seen(tmp_path: Path) -> None:
 def test_results_stand_in_a_table_with_their_rule_and_what_is_beside_them(config: dict[str, Any]) -> None:
     text = make_card(config, results=RESULTS, limits="Not on infants.")
     for row in (
-        "| data | part | epoch | uf1 | uar | uf1 of simple rules |",
+        "| data | part | epoch | uf1 | uar | simple rules: uf1 / uar |",
         "| synthetic faces, family field | 40 new persons, 960 clips | last epoch; nothing was chosen on test persons "
-        "| 0.820 ± 0.020 | 0.900 ± 0.000 | majority 0.200 |",
+        "| 0.800 (0.820 ± 0.020) | 0.900 (0.900 ± 0.000) | majority 0.200 / 0.333, chance - / 0.333 |",
         "| SMIC | all persons, zero-shot | last epoch; nothing was chosen on test persons | 0.720 |  |  |",
-        "Mean ± standard deviation, where there were several seeds.",
+        "in brackets mean ± standard deviation over seeds",
     ):
         assert row in text
     assert "40 new persons, 960 clips: The family was not trained on." in text

@@ -100,5 +100,5 @@ class Harmful:
 
 def test_a_checkpoint_with_code_is_refused(tmp_path: Path) -> None:
     torch.save({"conv1.weight": Harmful()}, tmp_path / "bad.pth")
-    with pytest.raises(RuntimeError, match="weights_only"):
+    with pytest.raises(WeightsError, match="cannot be read with weights_only=True"):
         mer_zoo.create_model("ststnet", checkpoint_path=str(tmp_path / "bad.pth"))

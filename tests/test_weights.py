@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import mer_zoo
 from mer_zoo.errors import InputError, WeightsError
-from mer_zoo.models import _builder
+from mer_zoo.models import _weights
 from mer_zoo.models._weights import SHIPPED
 
 SHIPPED_NAMES = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
@@ -82,7 +82,8 @@ def test_weights_say_that_they_have_seen_nobody_real(name: str) -> None:
     model: Any = mer_zoo.create_model(name, pretrained=True)
     assert model.saved_facts["trained_on"]
     assert all(person.startswith("synthetic/") for person in model.saved_facts["trained_on"])
-    assert "trained_on" not in mer_zoo.create_model(name).saved_facts, "fresh weights have seen nobody"
+    fresh: Any = mer_zoo.create_model(name)
+    assert "trained_on" not in fresh.saved_facts, "fresh weights have seen nobody"
 
 
 @every_weight
@@ -103,24 +104,40 @@ def test_other_classes_keep_what_was_learnt(name: str) -> None:
 
 @every_weight
 def test_a_card_stands_beside_it(name: str) -> None:
-    card = ModelCard((SHIPPED / f"{name}.md").read_text(encoding="utf-8"))
+    card: Any = ModelCard((SHIPPED / f"{name}.md").read_text(encoding="utf-8"))
     assert card.data.library_name == "mer-zoo"
-    assert len(card.data.eval_results) >= 8
-    for words in ("No", "AI Act", "Article 5(1)(f)", "initialis", "not evaluated on real", name):
-        assert words.lower() in card.text.lower() or words == "not evaluated on real", words
-    if "ststnet" not in name:
-        assert "Not evaluated on real micro-expressions" in card.text
+    for words in (name, "No picture of a real person", "AI Act", "Article 5(1)(f)", "initialisation", "majority"):
+        assert words.lower() in card.text.lower(), words
+    assert ("Not evaluated on real micro-expressions" in card.text) != ("ststnet" in name)
 
 
-@pytest.mark.parametrize(("task", "least"), [("3", 0.85), ("5", 0.6)])
+@pytest.mark.parametrize(
+    ("name", "test", "least"),
+    [
+        ("dat_densenet3d.synth_3", "new persons, units by MiE-X's table", 0.92),
+        ("dat_densenet3d.synth_3", "new persons, family field", 0.80),
+        ("ststnet.synth_3", "zero-shot: 40 real persons, 309 clips", 0.72),
+    ],
+)
+def test_gates_for_weights_to_ship(name: str, test: str, least: float) -> None:
+    """UF1 of the shipped file, as its card says."""
+    card: Any = ModelCard((SHIPPED / f"{name}.md").read_text(encoding="utf-8"))
+    found = [
+        e.metric_value for e in card.data.eval_results if e.metric_name == "UF1" and e.dataset_split.startswith(test)
+    ]
+    assert len(found) == 1
+    assert found[0] >= least
+
+
+@pytest.mark.parametrize(("task", "least"), [("3", 0.75), ("5", 0.5)])
 @pytest.mark.parametrize("model", ["dat_densenet3d", "ststnet"])
 def test_new_rendered_persons_are_told_apart(model: str, task: str, least: float) -> None:
-    """Far above chance on 45 clips whose seed no weight has seen; the cards give the figures."""
+    """Far above chance, 0.33 and 0.2, on 60 clips of persons whom no weight has seen; the cards give the figures."""
     network = mer_zoo.create_model(f"{model}.synth_{task}", pretrained=True)
     persons = mer_zoo.open_corpus("synthetic", subjects=6, clips_per_subject=10, seed=77, classes=int(task))
     data = mer_zoo.create_dataset(f"synthetic-{task}", {"synthetic": persons}, mer_zoo.input_spec(network))
     right = mer_zoo.training.predict(network, data).argmax(dim=1) == torch.tensor(data.targets)
-    assert right.float().mean() >= least - 0.1
+    assert right.float().mean() >= least
 
 
 def test_a_hash_that_is_not_the_files_is_refused(saved: Path) -> None:
@@ -181,7 +198,7 @@ def test_a_checkpoint_of_another_network_is_named_key_by_key(saved: Path) -> Non
     said = str(caught.value)
     assert "missing: stem.conv.weight" in said
     assert "unexpected: " in said
-    assert "conv1.weight" in said
+    assert "bn1.weight" in said
     missing = said.partition("missing: ")[2].partition(", …")[0].split(", ")
     assert len(missing) == 10
 
@@ -260,6 +277,123 @@ def test_the_package_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*_: object, **__: object) -> None:
         raise AssertionError("the Hub was asked")
 
-    monkeypatch.setattr(_builder._weights, "fetch", asked)
+    monkeypatch.setattr(_weights, "fetch", asked)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", asked)
     assert mer_zoo.create_model("ststnet.synth_5", pretrained=True) is not None
+
+
+@pytest.mark.parametrize("loaded", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("saved_as", [torch.float32, torch.bfloat16, torch.float16])
+def test_weights_of_any_precision_are_proven_in_any(saved_as: torch.dtype, loaded: torch.dtype, tmp_path: Path) -> None:
+    model = mer_zoo.create_model("dat_densenet3d_se").to(saved_as)
+    mer_zoo.save_pretrained(model, tmp_path)
+    again = mer_zoo.create_model(f"local-dir:{tmp_path}", pretrained=True, dtype=loaded)
+    assert next(again.parameters()).dtype == loaded
+
+
+def test_weights_are_proven_under_autocast_too() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert mer_zoo.create_model("dat_densenet3d", pretrained=True) is not None
+
+
+def test_an_overlay_that_names_no_file_leaves_the_tag_as_it_is() -> None:
+    model: Any = mer_zoo.create_model("ststnet", pretrained=True, pretrained_cfg_overlay={"crop_pct": 1.0})
+    assert model.saved_facts["trained_on"]
+    assert mer_zoo.input_spec(model) == mer_zoo.input_spec("ststnet.synth_3")
+
+
+@pytest.mark.parametrize("key", ["pretrained_cfg", "pretrained_cfg_overlay"])
+def test_a_file_named_by_hand_is_proven_if_its_configuration_lies_beside_it(key: str, saved: Path) -> None:
+    given = {key: {"file": str(saved / "model.safetensors"), "num_classes": 3, "classifier": "fc"}}
+    assert mer_zoo.create_model("ststnet", pretrained=True, **given) is not None
+    _edited(saved, **{"conv1.bias": load_file(saved / "model.safetensors")["conv1.bias"] + 0.5})
+    with pytest.raises(WeightsError, match="answers its probe otherwise"):
+        mer_zoo.create_model("ststnet", pretrained=True, **given)
+
+
+def test_a_checkpoint_is_proven_if_its_configuration_lies_beside_it(saved: Path) -> None:
+    _edited(saved, **{"conv1.bias": load_file(saved / "model.safetensors")["conv1.bias"] + 0.5})
+    with pytest.raises(WeightsError, match="answers its probe otherwise"):
+        mer_zoo.create_model("ststnet", checkpoint_path=str(saved / "model.safetensors"))
+
+
+def test_a_checkpoint_out_of_the_package_remembers_what_it_has_seen() -> None:
+    file = SHIPPED / "ststnet.synth_3.safetensors"
+    model: Any = mer_zoo.create_model("ststnet", checkpoint_path=str(file))
+    assert all(person.startswith("synthetic/") for person in model.saved_facts["trained_on"])
+
+
+@pytest.mark.parametrize("known", ["sha256", ""])
+def test_a_folder_with_weights_of_another_network_lists_their_names(known: str, saved: Path, tmp_path: Path) -> None:
+    other = mer_zoo.save_pretrained(mer_zoo.create_model("dat_densenet3d_se"), tmp_path / "other")
+    shutil.copyfile(other / "model.safetensors", saved / "model.safetensors")
+    if known:
+        with pytest.raises(WeightsError, match="its sha256 is"):
+            mer_zoo.create_model(f"local-dir:{saved}", pretrained=True)
+        return
+    _edited(saved)
+    with pytest.raises(InputError, match=r"not the weights of this STSTNet\. \d+ missing: conv1\.weight, "):
+        mer_zoo.create_model(f"local-dir:{saved}", pretrained=True)
+
+
+def test_other_parts_than_were_saved_are_not_left_random(tmp_path: Path) -> None:
+    """timm would load what fits and say so in a log."""
+    folder = mer_zoo.save_pretrained(mer_zoo.create_model("dat_densenet3d_se"), tmp_path / "se")
+    with pytest.raises(InputError, match=r"\d+ unexpected: .*reduce\.weight"):
+        mer_zoo.create_model(f"local-dir:{folder}", pretrained=True, attention="none", num_classes=7)
+
+
+def test_a_checkpoint_for_a_model_without_classes_says_how_to_adapt(saved: Path) -> None:
+    with pytest.raises(InputError, match=r"for 3 classes, the model has 0\..*reset_classifier\(0\)"):
+        mer_zoo.create_model("ststnet", num_classes=0, checkpoint_path=str(saved / "model.safetensors"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", None])
+def test_a_checkpoint_that_is_none(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "w.pth"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"w\.pth cannot be read|There is no file .*w\.pth"):
+        mer_zoo.create_model("ststnet", checkpoint_path=str(file))
+
+
+def test_a_checkpoint_of_other_things_than_tensors(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "best": 0.9}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"w\.pth holds no state dict, but epoch, best"):
+        mer_zoo.create_model("ststnet", checkpoint_path=str(tmp_path / "w.pth"))
+
+
+def test_features_and_a_checkpoint_do_not_go_together(saved: Path) -> None:
+    with pytest.raises(InputError, match="features_only does not go with checkpoint_path"):
+        mer_zoo.create_model("ststnet", features_only=True, checkpoint_path=str(saved / "model.safetensors"))
+
+
+def test_features_of_weights_that_were_checked() -> None:
+    whole: Any = mer_zoo.create_model("ststnet", pretrained=True).eval()
+    features: Any = mer_zoo.create_model("ststnet", pretrained=True, features_only=True).eval()
+    x = _clips(whole)
+    torch.testing.assert_close(features(x)[-1], whole.forward_features(x))
+
+
+def test_a_folder_of_another_library_is_refused(saved: Path) -> None:
+    file = saved / "config.json"
+    for architecture in ("resnet18", "nonsense", None):
+        config = json.loads(file.read_text())
+        file.write_text(json.dumps({**config, "architecture": architecture}))
+        with pytest.raises(WeightsError, match=f"is of {architecture!r}, which is no network of this library"):
+            mer_zoo.create_model(f"local-dir:{saved}", pretrained=True)
+
+
+def test_a_fresh_model_does_not_take_over_the_names_of_shipped_weights(tmp_path: Path) -> None:
+    mer_zoo.save_pretrained(mer_zoo.create_model("ststnet"), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())["pretrained_cfg"]
+    assert not config.get("tag")
+    assert not config.get("label_names")
+
+
+def test_a_model_without_classes_is_saved(tmp_path: Path) -> None:
+    model: Any = mer_zoo.create_model("ststnet", pretrained=True, num_classes=0).eval()
+    mer_zoo.save_pretrained(model, tmp_path)
+    again: Any = mer_zoo.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    x = _clips(model)
+    torch.testing.assert_close(again(x), model(x))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 import mer_zoo
+from mer_zoo.synth.generator import VERSION
 
 SEED = 6_000_001  # of the first shard; SEEN matches the seeds of all
 SEEN = "600????"
@@ -120,7 +121,8 @@ def render(shard: Shard, folder: Path) -> None:
 
 
 def _files(shard: Shard, folder: Path) -> tuple[Path, Path]:
-    stem = "-".join(str(shard.knobs[name]) for name in ("seed", "classes", "family", "preset"))
+    parts = [str(shard.knobs[name]) for name in ("seed", "classes", "family", "preset")]
+    stem = "-".join([*parts, f"v{VERSION}"])
     return folder / f"{stem}.npy", folder / f"{stem}.json"
 
 

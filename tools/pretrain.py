@@ -65,6 +65,7 @@ PLANS = {
         "ststnet",
         spec={"flow_method": "dis"},
         presets=("default",),
+        clips=18_000,  # of which three fifths are of this preset
         epochs=20,
         batch_size=64,
         lr=2e-3,

@@ -15,7 +15,7 @@ from pathlib import Path
 import mer_zoo
 from mer_zoo.errors import InputError, MerZooError, WeightsError
 from mer_zoo.hub import check_folder
-from mer_zoo.models._weights import CARD, CONFIG, SHIPPED, WEIGHTS
+from mer_zoo.models._weights import CARD, CONFIG, ORGANISATION, SHIPPED, WEIGHTS
 
 FILES = {".safetensors": WEIGHTS, ".json": CONFIG, ".md": CARD}  # as they lie in the wheel, and on the Hub
 
@@ -52,6 +52,7 @@ def _publish(name: str, folder: Path | None, repo: str, args: argparse.Namespace
         if folder is None:
             folder = Path(aside)
             _lay_out(name, args.shipped, folder)
+            _address(folder / CARD, f"{ORGANISATION}/{name}", repo)
         if not (folder / CARD).is_file():
             raise InputError(f"There is no card, {CARD}; nothing is published without one.")
         if args.dry_run:
@@ -68,6 +69,12 @@ def _lay_out(name: str, shipped: Path, folder: Path) -> None:
         file = shipped / f"{name}{suffix}"
         if file.is_file():
             shutil.copyfile(file, folder / there)
+
+
+def _address(card: Path, written: str, repo: str) -> None:
+    """Let a card speak of where it is going to lie."""
+    if card.is_file():
+        card.write_text(card.read_text(encoding="utf-8").replace(written, repo), encoding="utf-8")
 
 
 if __name__ == "__main__":

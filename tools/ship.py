@@ -1,29 +1,29 @@
-"""Put weights into the package: python tools/ship.py NAME.TAG [--seed 0] [--out FOLDER] [--to FOLDER].
+"""Put weights into the package: python tools/ship.py NAME.TAG [--out FOLDER].
 
-After tools/pretrain.py and tools/gates.py. Writes NAME.TAG.safetensors, .json and .md into `mer_zoo/weights`, or, where
-they are larger than 5 MB, a folder NAME.TAG as the Hub wants it beside the runs. Weights are float16 if that changes no
-answer on the new rendered persons, else float32.
+After tools/pretrain.py and tools/gates.py; those of the first seed are taken. Writes NAME.TAG.safetensors, .json and
+.md into `mer_zoo/weights`; weights above 5 MB go to a folder as the Hub wants it, outside of the repository. They are
+float16 if that changes no answer on new rendered persons, else float32.
 """
 
 import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import torch
-from clip_pool import SEED, pool_of
-from gates import clips_of
+from clip_pool import SEED, Pool, pool_of
+from gates import SEEDS, clips_of
 from pretrain import PLANS, TASKS, Plan, finished, train
 
 import mer_zoo
 from mer_zoo.cards import Result, make_card
 from mer_zoo.models._builder import write_pretrained
-from mer_zoo.models._weights import CONFIG, ORGANISATION, SHIPPED, WEIGHTS
+from mer_zoo.models._weights import CARD, CONFIG, ORGANISATION, SHIPPED, WEIGHTS
 from mer_zoo.training import predict
 
 LARGEST = 5_000_000  # bytes
@@ -34,12 +34,13 @@ def main() -> None:
     parser.add_argument(
         "name", choices=[f"{name}.synth_{task}" for name in PLANS for task in TASKS], metavar="NAME.TAG"
     )
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/pretrain"))
-    parser.add_argument("--to", type=Path, default=SHIPPED)
+    parser.add_argument("--to", type=Path, default=SHIPPED, help="the package's weights (%(default)s)")
+    large = "where weights above 5 MB go, in a folder of their own, outside of the repository (%(default)s)"
+    parser.add_argument("--large", type=Path, default=Path("~/mer-zoo-weights"), help=large)
     args = parser.parse_args()
     name, _, task = args.name.partition(".synth_")
-    plan = replace(PLANS[name], seed=args.seed)
+    plan = replace(PLANS[name], seed=SEEDS[0])
     pool = pool_of(plan.clips, args.out / "clips", plan.families)
     model = finished(train(plan, pool, args.out / f"{name}-seed{plan.seed}"), plan, pool, task)
     dtype, said = smallest(model, task, args.out / "cooked")
@@ -50,11 +51,10 @@ def main() -> None:
             json.loads((Path(aside) / CONFIG).read_text()),
             repo=f"{ORGANISATION}/{args.name}",
             results=[Result(**values) for values in measured["tests"]],
-            training=story(plan, args.name, said),
+            training=story(plan, pool, args.name, model.input_spec.kind, said),
             limits=limits(model.input_spec.kind) + tuning_table([Result(**values) for values in measured["tuning"]]),
         )
-        for line in place(Path(aside), card, args.name, args.to, args.out):
-            print(line)
+        print(place(Path(aside), card, args.name, args.to, args.large.expanduser()))
 
 
 def smallest(model: Any, task: str, cache: Path) -> tuple[torch.dtype, str]:
@@ -78,16 +78,16 @@ def smallest(model: Any, task: str, cache: Path) -> tuple[torch.dtype, str]:
     )
 
 
-def story(plan: Plan, name: str, said: str) -> str:
+def story(plan: Plan, pool: Pool, name: str, kind: str, said: str) -> str:
     """How the weights were made."""
     tasks = {"3": "three classes", "5": "five classes", "au": "twelve action units"}
-    speed, families = ", speed" if not plan.spec else "", " and ".join(plan.families)
+    speed, families = ", speed" if kind != "flow" else "", " and ".join(plan.families)
     return (
-        f"{plan.clips:,} clips of the corpus `synthetic` (families {families}, seeds from {SEED} up). "
-        f"Presets: {', '.join(plan.presets)}. Tasks, all at once: "
+        f"{sum(preset in plan.presets for preset in pool.presets):,} clips of the corpus `synthetic` (families "
+        f"{families}; presets {', '.join(plan.presets)}; seeds from {SEED} up). Tasks, all at once: "
         f"{', '.join(tasks[task] for task in plan.tasks)}. {plan.epochs} epochs, batches of {plan.batch_size}, AdamW, "
         f"cosine schedule from {plan.lr:g}, a moving average of weights over about {plan.average:.0%} of all steps; "
-        f"flips, shifts, noise{speed}. Seed {plan.seed}, the first of those below, not the best. Again: "
+        f"flips, shifts, noise{speed}. Seed {plan.seed}, settled beforehand. Again: "
         f"`python tools/pretrain.py {name}`. {said}"
     )
 
@@ -124,21 +124,25 @@ def tuning_table(results: Sequence[Result]) -> str:
     )
 
 
-def place(folder: Path, card: str, name: str, package: Path, out: Path) -> Sequence[str]:
-    """Move weights, configuration and card to where they belong; gives lines that say where."""
+def place(folder: Path, card: str, name: str, package: Path, large: Path) -> str:
+    """Copy weights, configuration and card to where they belong; gives a line that says where.
+
+    Configuration and card of weights that are too large are in the package, too: so their tag exists, and leads to the
+    Hub once they are published.
+    """
     size = (folder / WEIGHTS).stat().st_size
+    (folder / CARD).write_text(card, encoding="utf-8")
+    shipped = {CONFIG: f"{name}.json", CARD: f"{name}.md", WEIGHTS: f"{name}.safetensors"}
     if size > LARGEST:
-        target = out / name
-        shutil.copytree(folder, target, dirs_exist_ok=True)
-        (target / "README.md").write_text(card, encoding="utf-8")
-        return [f"{name}: {size / 1e6:.1f} MB, too large for the package: {target}. Publish by tools/publish.py."]
+        shutil.copytree(folder, large / name, dirs_exist_ok=True)
+        del shipped[WEIGHTS]
     package.mkdir(exist_ok=True)
-    names: Mapping[str, str] = {WEIGHTS: f"{name}.safetensors", CONFIG: f"{name}.json"}
-    for source, there in names.items():
+    for source, there in shipped.items():
         shutil.copyfile(folder / source, package / f"{there}.tmp")
         (package / f"{there}.tmp").replace(package / there)
-    (package / f"{name}.md").write_text(card, encoding="utf-8")
-    return [f"{name}: {size / 1e3:.0f} kB in {package}"]
+    if size > LARGEST:
+        return f"{name}: {size / 1e6:.1f} MB, too large for the package: {large / name}. Publish by tools/publish.py."
+    return f"{name}: {size / 1e3:.0f} kB in {package}"
 
 
 if __name__ == "__main__":

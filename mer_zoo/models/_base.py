@@ -52,7 +52,7 @@ class ZooModel(nn.Module):
             InputError: If the weights are those of another network, or of another number of classes.
         """
         state = {name: value for name, value in state_dict.items() if not name.startswith(PROBE)}
-        _check_state(self, state, strict)
+        _check_fit(self, state, strict)
         return super().load_state_dict(state, strict, assign)
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
@@ -180,20 +180,36 @@ class ZooModel(nn.Module):
         return stage(x)
 
 
-def _check_state(model: ZooModel, state: Mapping[str, Any], strict: bool) -> None:
-    """Refuse weights that do not fit, naming the first few of what is missing, unexpected or of another shape."""
+def check_state(model: ZooModel, state: Mapping[str, Any]) -> None:
+    """Refuse weights of another network, whatever their last layer and their number of channels.
+
+    Raises:
+        InputError: If names are missing or unexpected; the first few are listed.
+    """
+    own, theirs = ({n for n in names if not n.startswith(("fc.", PROBE))} for names in (model.state_dict(), state))
+    _complain(model, [n for n in model.state_dict() if n in own - theirs], [n for n in state if n in theirs - own], [])
+
+
+def _check_fit(model: ZooModel, state: Mapping[str, Any], strict: bool) -> None:
+    """Refuse weights that do not fit, and say how to adapt those of another number of classes."""
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     theirs = {name: tuple(value.shape) for name, value in state.items()}
-    shapes = [f"{n} {theirs[n]}, expected {own[n]}" for n in own if n in theirs and theirs[n] != own[n]]
-    if shapes and all(text.startswith("fc.") for text in shapes) and set(own) == set(theirs):
-        found, wanted = theirs["fc.bias"][0], own["fc.bias"][0]
-        raise InputError(
-            f"The weights are for {found} classes, the model has {wanted}. To begin with them, make the model with "
-            f"num_classes={found}, load, and call reset_classifier({wanted}); create_model(NAME, pretrained=True, "
-            f"num_classes={wanted}) does so by itself."
-        )
     missing = [name for name in own if name not in theirs] if strict else []
     unexpected = [name for name in theirs if name not in own] if strict else []
+    shapes = [name for name in own if name in theirs and theirs[name] != own[name]]
+    classes = theirs["fc.bias"][0] if "fc.bias" in theirs else 0
+    wrong = [*missing, *unexpected, *shapes]
+    if wrong and classes != model.num_classes and all(name.startswith("fc.") for name in wrong):
+        raise InputError(
+            f"The weights are for {classes} classes, the model has {model.num_classes}. To begin with them, make the "
+            f"model with num_classes={classes}, load, and call reset_classifier({model.num_classes}); "
+            f"create_model(NAME, pretrained=True, num_classes={model.num_classes}) does so by itself."
+        )
+    _complain(model, missing, unexpected, [f"{name} {theirs[name]}, expected {own[name]}" for name in shapes])
+
+
+def _complain(model: ZooModel, missing: list[str], unexpected: list[str], shapes: list[str]) -> None:
+    """Raise if there is anything, naming the first few of each."""
     complaints = [
         f"{len(names)} {what}: {', '.join(names[:FEW])}{', …' if len(names) > FEW else ''}"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))

@@ -8,6 +8,7 @@ silently replace the first (``register`` raises).
 
 import contextlib
 import json
+import pickle
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from mer_zoo.errors import InputError, UnknownNameError, WeightsError
 from mer_zoo.models import _weights
-from mer_zoo.models._base import ZooModel
+from mer_zoo.models._base import ZooModel, check_state
 from mer_zoo.models._weights import CONFIG_KEY, ORGANISATION, SHIPPED, Found
 from mer_zoo.types import InputSpec, remember, spec_of
 
@@ -96,7 +97,7 @@ def build(
         raise InputError(f"feature_cls is {kwargs['feature_cls']!r}; these networks give features by 'getter' only.")
     found = _found(name, pretrained, kwargs)
     file = found.file() if found and pretrained else None
-    options = {**(options or {}), **kwargs}
+    options = {**(options or {}), **kwargs, **(_aimed_at(file, kwargs) if file else {})}
     with _defaults(device, dtype):
         model = build_model_with_cfg(
             network,
@@ -117,15 +118,30 @@ def build(
 
 
 def _found(name: str, pretrained: bool, kwargs: Mapping[str, Any]) -> Found | None:
-    """Where timm is about to load a model from: a folder, the Hub, or a tag of ours; None if from nowhere."""
-    cfg = kwargs.get("pretrained_cfg")
-    if isinstance(cfg, dict) and cfg.get("source") == "local-dir":
-        return _weights.in_folder(Path(cfg["file"]))
-    if isinstance(cfg, dict) and cfg.get("source") == "hf-hub":
-        return _weights.on_hub(cfg["hf_hub_id"], kwargs.get("cache_dir"))
+    """Where timm is about to load a model from: a folder, the Hub, a tag of ours, or a file that the caller names.
+
+    None if from nowhere, or from a file without a configuration of ours.
+    """
+    cfg, overlay = kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay") or {}
+    given = vars(cfg) if isinstance(cfg, PretrainedCfg) else cfg if isinstance(cfg, Mapping) else {}
+    if given.get("source") == "local-dir":
+        return _weights.in_folder(Path(given["file"]))
+    if given.get("source") == "hf-hub":
+        return _weights.on_hub(given["hf_hub_id"], kwargs.get("cache_dir"))
+    by_hand = {**given, **overlay}
+    if any(by_hand.get(key) for key in ("file", "url", "hf_hub_id", "state_dict")):
+        return _weights.beside(Path(by_hand["file"])) if by_hand.get("file") else None
     if isinstance(cfg, str) and cfg:
         return _TAGS.get(f"{name}.{cfg}")
-    return _TAGS.get(name) if pretrained and not cfg and not kwargs.get("pretrained_cfg_overlay") else None
+    return _TAGS.get(name) if pretrained and not cfg else None
+
+
+def _aimed_at(file: Path, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes timm load this file and no other, so that what was checked is what is loaded."""
+    cfg = kwargs.get("pretrained_cfg")
+    if isinstance(cfg, Mapping) and cfg.get("source"):
+        return {"pretrained_cfg": {**cfg, "source": "local-dir", "file": str(file.parent)}}
+    return {"pretrained_cfg_overlay": {**(kwargs.get("pretrained_cfg_overlay") or {}), "file": str(file)}}
 
 
 def _describe(model: ZooModel, found: Found | None, name: str, pretrained: bool) -> None:
@@ -154,11 +170,12 @@ def _defaults(device: Any, dtype: torch.dtype | None) -> Iterator[None]:
 
 
 def _adapt(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Fit first convolutions, 2-D or 3-D, to the model's number of channels before timm looks at them.
+    """Refuse weights of another network, then fit first convolutions to the model's number of channels.
 
     To one channel the weights are summed; to several they are repeated and scaled, so that equal channels give the
     response of the original (the rule of timm's ``adapt_input_conv``).
     """
+    check_state(cast(ZooModel, model), state)
     for name in cast(ZooModel, model).first_convs:
         weight, wanted = state[f"{name}.weight"], cast(nn.Conv3d, model.get_submodule(name)).in_channels
         found = weight.shape[1]
@@ -219,6 +236,9 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
     """
     if name.startswith(SOURCES):
         found = _source(name, kwargs.get("cache_dir"))
+        architecture = found.block and found.values.get("architecture")
+        if architecture not in _SPECS:
+            raise WeightsError(f"{found.config} is of {architecture!r}, which is no network of this library.")
         if pretrained:
             found.file()
         name = f"{FOLDER}{found.config.parent}"  # of what was fetched; timm would ask the Hub again
@@ -235,17 +255,48 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
 def _source(name: str, cache_dir: Any) -> Found:
     """What a name with a source means; timm, which reads it again, would wait long for a Hub that does not answer."""
     _, _, place = name.partition(":")
-    return _weights.in_folder(Path(place)) if name.startswith(FOLDER) else _weights.on_hub(place, cache_dir)
+    return (
+        _weights.in_folder(Path(place).expanduser()) if name.startswith(FOLDER) else _weights.on_hub(place, cache_dir)
+    )
 
 
 def _load(file: Path, model: nn.Module) -> None:
-    """Fill a model from a file of weights, and note what they have seen if a configuration of ours lies beside it."""
+    """Fill a model from a file of weights, proven and with what they have seen if a configuration of ours describes it.
+
+    Raises:
+        WeightsError: If the file holds no weights, or anything but tensors.
+        InputError: If they are of another network or another number of classes.
+    """
+    if not isinstance(model, ZooModel):
+        raise InputError("features_only does not go with checkpoint_path; save the model and load its folder.")
+    found = _weights.beside(file)
+    if found:
+        found.file()
+    model.load_state_dict(_read(file))
+    config = file.with_name(_weights.CONFIG)
+    if found:
+        _weights.prove(model, found, file, model._model_args)
+        remember(model, found.block.get("trained_on", ()))
+    elif config.exists():
+        remember(model, json.loads(config.read_text(encoding="utf-8")).get(CONFIG_KEY, {}).get("trained_on", ()))
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    """Tensors by name."""
+    if not file.is_file():
+        raise WeightsError(f"There is no file {file}.")
     if file.suffix == ".safetensors":
         _weights.check_whole(file)
-    model.load_state_dict(timm.models.load_state_dict(str(file), weights_only=True))
-    config = file.with_name(_weights.CONFIG)
-    if config.exists():
-        remember(model, json.loads(config.read_text(encoding="utf-8")).get(CONFIG_KEY, {}).get("trained_on", ()))
+    try:
+        state = cast(Mapping[str, Any], timm.models.load_state_dict(str(file), weights_only=True))
+    except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"{file} cannot be read with weights_only=True: it is damaged, or holds more than tensors, which might run "
+            "code. Ask its authors for safetensors, or for a plain state dict."
+        ) from error
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{file} holds no state dict, but {', '.join(map(str, list(state)[:3]))}.")
+    return state
 
 
 def _check_name(name: str, pretrained: bool) -> None:
@@ -295,5 +346,6 @@ def write_pretrained(model: ZooModel, folder: Path, facts: dict[str, Any], dtype
     options = {"in_chans": model.in_chans, "num_classes": model.num_classes, "global_pool": model.global_pool}
     channels = {"mean": (0.0,) * model.in_chans, "std": (1.0,) * model.in_chans}
     block = {"input_spec": model.input_spec.to_dict(), **facts, "sha256": _weights.sha256(folder / _weights.WEIGHTS)}
-    extra = {CONFIG_KEY: block, **({"label_names": list(facts["classes"])} if facts.get("classes") else {})}
+    names = {"label_names": list(facts["classes"])} if facts.get("classes") else {}
+    extra = {CONFIG_KEY: block, **names, "pretrained_cfg": {"tag": None, "label_names": None, **names}}
     save_config_for_hf(model, folder / _weights.CONFIG, model_config=extra, model_args=options, data_config=channels)

@@ -122,6 +122,15 @@ def in_folder(folder: Path) -> Found:
     return Found(folder / CONFIG, folder / WEIGHTS)
 
 
+def beside(file: Path) -> Found | None:
+    """A file of weights with the configuration that describes it, ``config.json`` or of its own name; None without."""
+    config = file.with_name(CONFIG) if file.name == WEIGHTS else file.with_suffix(".json")
+    if not config.is_file():
+        return None
+    found = Found(config, file)
+    return found if CONFIG_KEY in found.values else None
+
+
 def on_hub(repo: str, cache_dir: str | Path | None = None) -> Found:
     """Configuration, fetched now, and weights of a repository, ``owner/repo`` or ``owner/repo@revision``.
 
@@ -190,20 +199,23 @@ def _reason(error: Exception, filename: str, revision: str) -> str:
 def reachable(url: str) -> bool:
     """Whether a connection to this address, or to the proxy before it, opens within a second."""
     parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
+    proxy = getproxies().get(parts.scheme) or getproxies().get("all")
     if proxy and not proxy_bypass(parts.hostname or ""):
         parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-    address = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    port = parts.port or (80 if parts.scheme == "http" else 443)
     opened = threading.Event()
 
-    def knock() -> None:
-        with contextlib.suppress(OSError), socket.create_connection(address, timeout=PATIENCE):
+    def knock(address: tuple[Any, ...]) -> None:
+        with contextlib.suppress(OSError), socket.create_connection(address[:2], timeout=PATIENCE):
             opened.set()
 
-    knocking = threading.Thread(target=knock, daemon=True)  # looking up a name has no time limit of its own
-    knocking.start()
-    knocking.join(PATIENCE)
-    return opened.is_set()
+    def knock_at_all() -> None:
+        with contextlib.suppress(OSError):
+            for *_, address in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM):
+                threading.Thread(target=knock, args=(address,), daemon=True).start()
+
+    threading.Thread(target=knock_at_all, daemon=True).start()  # looking up a name has no time limit of its own
+    return opened.wait(PATIENCE)
 
 
 def check_whole(file: Path) -> None:
@@ -243,8 +255,8 @@ def prove(model: ZooModel, found: Found, file: Path, options: Mapping[str, Any])
     Raises:
         WeightsError: If logits differ.
     """
-    saved_options = {**found.values.get("model_args", {})}
-    changed = {key for key, value in options.items() if key not in _HARMLESS and saved_options.get(key, value) != value}
+    built_with = found.values.get("model_args", {})
+    changed = {key for key, value in options.items() if key not in _HARMLESS and (key, value) not in built_with.items()}
     with safe_open(file, framework="pt") as saved:
         names = set(saved.keys())
         if changed or f"{PROBE}input" not in names or next(model.parameters()).is_meta:
@@ -267,7 +279,8 @@ def _answer(model: ZooModel, x: Tensor, last: Mapping[str, Tensor]) -> Tensor:
     weight = next(model.parameters())
     training = model.training
     model.eval()
-    vector = model.forward_head(model.forward_features(x.to(weight.device, weight.dtype)), pre_logits=True)
+    with torch.autocast(weight.device.type, enabled=False):
+        vector = model.forward_head(model.forward_features(x.to(weight.device, weight.dtype)), pre_logits=True)
     model.train(training)
     if last:
         vector = nn.functional.linear(vector, *(last[key].to(vector) for key in ("fc.weight", "fc.bias")))
@@ -279,7 +292,7 @@ def probe_of(model: ZooModel, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     spec = model.input_spec
     noise = torch.rand(1, *spec.shape, generator=torch.Generator().manual_seed(0))
     x = (spec.low + (spec.high - spec.low) * noise).half()
-    saved = copy.deepcopy(model).cpu()
+    saved = copy.deepcopy(model).cpu().float()
     saved.load_state_dict(dict(state))
     last = {key: value for key, value in state.items() if key in ("fc.weight", "fc.bias")}
     return {f"{PROBE}input": x, f"{PROBE}logits": _answer(saved, x, last)}
