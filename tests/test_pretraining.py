@@ -678,7 +678,7 @@ def test_from_nothing_to_weights_that_load(rendered: Path, tmp_path: Path, monke
     for r in (*measured["tests"], *measured["tuning"]):
         assert r["tested"] in card
         assert f"{np.mean(r['scores']['UF1']):.3f} ± {np.std(r['scores']['UF1'], ddof=1):.3f}" in card
-    assert "Seed 0, the first of those below, not the best." in card
+    assert "Seed 0, settled beforehand." in card
     model = _loaded(tmp_path / "package", tmp_path / "folder")
     assert model.classes == ("negative", "positive", "surprise")
     assert model.input_spec.flow_method == "dis"

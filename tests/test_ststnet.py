@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mer_zoo
+from mer_zoo.errors import WeightsError
 
 
 class Naive(nn.Module):
