@@ -135,9 +135,9 @@ def test_shards_are_the_same_from_one_process_and_from_two(pool: Pool, tmp_path:
 def test_half_a_shard_is_rendered_anew_and_a_whole_one_is_not(rendered: Path, tmp_path: Path) -> None:
     for file in rendered.glob("600000[12]-*"):
         shutil.copy2(file, tmp_path / file.name)
-    half, whole = tmp_path / "6000001-au-head-default", tmp_path / "6000002-3-head-default.npy"
+    half, whole = next(tmp_path.glob("6000001-*.npy")), next(tmp_path.glob("6000002-*.npy"))
     half.with_suffix(".json").unlink()
-    half.with_suffix(".npy").write_bytes(half.with_suffix(".npy").read_bytes()[:1000])
+    half.write_bytes(half.read_bytes()[:1000])
     before = whole.stat()
     pool_of(54, tmp_path)
     for file in tmp_path.iterdir():
