@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 import mer_zoo
 from mer_zoo.errors import DivergedError, InputError, WeightsError
-from mer_zoo.models import create_model, input_spec, list_models
+from mer_zoo.models import create_model
 from mer_zoo.models._base import ZooModel
-from mer_zoo.models._builder import FOLDER, SOURCES
+from mer_zoo.models._builder import FOLDER
 from mer_zoo.types import InputSpec, seen_by
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}  # and how the name of a file ends
@@ -72,7 +72,7 @@ def export_model(model_or_name: nn.Module | str, file: str | Path, *, format: st
     file = Path(file).expanduser()
     _check_format(format, file)
     _check_place(file)
-    model = _load(model_or_name) if isinstance(model_or_name, str) else model_or_name
+    model = create_model(model_or_name, pretrained=True) if isinstance(model_or_name, str) else model_or_name
     network = _still(model)
     facts = _facts(network, model_or_name)
     content = (_onnx if format == "onnx" else _torch)(network, facts)
@@ -117,22 +117,6 @@ def _check_place(file: Path) -> None:
     if described != file.name:
         what = f"describes {described}" if described else "is of something else"
         raise InputError(f"{beside} is there and {what}; choose another name than {file.name}, or another folder.")
-
-
-def _load(name: str) -> nn.Module:
-    """The network of this name with its weights."""
-    if name.startswith(SOURCES):
-        return create_model(name, pretrained=True)
-    base, _, tag = name.partition(".")
-    input_spec(base)  # an unknown name is refused
-    known = [weights for weights in list_models(f"{base}*", pretrained=True) if weights.partition(".")[0] == base]
-    if not known or (tag and name not in known):
-        raise WeightsError(
-            f"There are no weights {name!r} to export; for {base} there are: {', '.join(known) or 'none'}. "
-            "Name weights of your own, 'local-dir:FOLDER' or 'hf-hub:OWNER/REPO', or pass a model to "
-            "mer_zoo.export_model."
-        )
-    return create_model(name, pretrained=True)
 
 
 def _still(model: nn.Module) -> ZooModel:

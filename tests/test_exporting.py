@@ -228,7 +228,7 @@ def test_a_tag_or_the_default_weights_are_exported(saved: Path, tmp_path: Path) 
             _assert_same(file, _network())
             _check_facts({**_beside(file), "name": "ststnet"})
             assert _beside(file)["name"] == name
-        with pytest.raises(WeightsError, match=r"no weights 'toynet\.second' .* there are: toynet\.first_3\."):
+        with pytest.raises(WeightsError, match=r"no weights 'toynet\.second'; .* there are: toynet\.first_3\."):
             export_model("toynet.second", tmp_path / "net.onnx")
     finally:
         for known in (_builder._SPECS, _builder._TAGS):
@@ -246,7 +246,7 @@ def test_a_tag_or_the_default_weights_are_exported(saved: Path, tmp_path: Path) 
         ("ststnet", "net.pt2", "onnx", InputError, r"net\.pt2 does not end in \.onnx"),
         ("ststnet", "net", "torch", InputError, r"net does not end in \.pt2"),
         ("ststnets", "net.onnx", "onnx", UnknownNameError, "Did you mean ststnet"),
-        ("dat_densenet3d_se", "net.onnx", "onnx", WeightsError, "no weights 'dat_densenet3d_se' .*: none.*local-dir:"),
+        ("dat_densenet3d_se", "net.onnx", "onnx", WeightsError, "no weights 'dat_densenet3d_se'; .*: none.*local-dir:"),
         ("local-dir:nowhere", "net.onnx", "onnx", WeightsError, "nowhere is not there"),
         ("hf-hub:nobody", "net.onnx", "onnx", InputError, "no repository of the Hub"),
     ],
@@ -387,7 +387,7 @@ def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["export", "dat_densenet3d_se"]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert re.fullmatch("mer-zoo: There are no weights 'dat_densenet3d_se' to export.*\n", said.err)
+    assert re.fullmatch("mer-zoo: There are no weights 'dat_densenet3d_se'; .*\n", said.err)
 
 
 @pytest.mark.parametrize(
