@@ -8,8 +8,9 @@ kept. Writes NAME.TAG.json into the folder of the runs, from which tools/ship.py
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -146,21 +147,25 @@ def tuned(start: Callable[[], Any], real: ClipDataset, persons: int, recipe: mer
     return score(np.concatenate(pred), np.concatenate(target))
 
 
-def few_persons(models: list[Any], name: str, real: ClipDataset) -> Iterator[Result]:
-    """Fine-tuning against training from scratch, with the same clips, epochs and seeds."""
-    starts: Mapping[str, Callable[[int], Callable[[], Any]]] = {
-        "fine-tuned": lambda seed: lambda: _copy(models[seed], name),
-        "from scratch": lambda _: lambda: mer_zoo.create_model(name, num_classes=3),
-    }
+def few_persons(how: str, start: Callable[[int], Any], real: ClipDataset) -> Iterator[Result]:
+    """What comes of learning from some real persons, from a start that depends on the seed, at two rates."""
     target = np.array(real.targets)
-    for persons, (how, start), rate in product((5, 10, 32), starts.items(), RATES):
-        runs = [tuned(start(seed), real, persons, replace(TUNING, lr=rate, seed=seed)) for seed in SEEDS]
+    for persons, rate in product((5, 10, 32), RATES):
+        recipes = [replace(TUNING, lr=rate, seed=seed) for seed in SEEDS]
+        runs = [tuned(partial(start, recipe.seed), real, persons, recipe) for recipe in recipes]
         yield result(f"{persons} real persons", f"{how}, lr {rate:g}", runs, target)
 
 
-def _copy(model: Any, name: str) -> Any:
-    fresh: Any = mer_zoo.create_model(name, num_classes=3)
-    fresh.load_state_dict(model.state_dict())
+def from_scratch(name: str, _: int) -> Any:
+    """A fresh network for the three classes of the real images."""
+    return mer_zoo.create_model(name, num_classes=3)
+
+
+def from_weights(name: str, models: list[Any], seed: int) -> Any:
+    """The same with these weights; the last layer stays fresh where they are for other classes."""
+    fresh, state = from_scratch(name, seed), models[seed].state_dict()
+    same = models[seed].num_classes == fresh.num_classes
+    fresh.load_state_dict({k: v for k, v in state.items() if same or not k.startswith("fc.")}, strict=False)
     return fresh
 
 
@@ -175,13 +180,16 @@ def main() -> None:
     plans = [replace(PLANS[args.name], seed=seed) for seed in SEEDS]
     pool = pool_of(plans[0].clips, args.out / "clips", plans[0].families)
     heads = [train(plan, pool, args.out / f"{args.name}-seed{plan.seed}") for plan in plans]
+    real = scratch = None
+    if args.flow and mer_zoo.input_spec(args.name).kind == "flow":
+        real = mer_zoo.create_dataset("megc2019", {"megc2019_flow": args.flow}, mer_zoo.input_spec(args.name))
+        scratch = [*few_persons("from scratch", partial(from_scratch, args.name), real)]
     for task in args.tasks:
         models = [finished(head, plan, pool, task) for head, plan in zip(heads, plans, strict=True)]
         tests, tuning = [*rendered(models, task, args.out / "cooked")], []
-        if args.flow and models[0].input_spec.kind == "flow" and task != "au":
-            real = mer_zoo.create_dataset("megc2019", {"megc2019_flow": args.flow}, mer_zoo.input_spec(args.name))
-            tests += zero_shot(models, task, real)
-            tuning = [*few_persons(models, args.name, real)] if task == "3" else []
+        if real and scratch:
+            tests += zero_shot(models, task, real) if task != "au" else []
+            tuning = [*few_persons("fine-tuned", partial(from_weights, args.name, models), real), *scratch]
         file = args.out / f"{args.name}.synth_{task}.json"
         found = {"tests": [asdict(r) for r in tests], "tuning": [asdict(r) for r in tuning]}
         file.write_text(json.dumps(found, indent=1))
