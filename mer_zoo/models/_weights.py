@@ -281,9 +281,9 @@ def _answer(model: ZooModel, x: Tensor, last: Mapping[str, Tensor]) -> Tensor:
     model.eval()
     with torch.autocast(weight.device.type, enabled=False):
         vector = model.forward_head(model.forward_features(x.to(weight.device, weight.dtype)), pre_logits=True)
+        if last:
+            vector = nn.functional.linear(vector, *(last[key].to(vector) for key in ("fc.weight", "fc.bias")))
     model.train(training)
-    if last:
-        vector = nn.functional.linear(vector, *(last[key].to(vector) for key in ("fc.weight", "fc.bias")))
     return vector.float().cpu()
 
 
