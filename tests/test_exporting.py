@@ -215,24 +215,24 @@ def test_no_path_and_no_pickle_is_in_the_file(saved: Path, format: str, tmp_path
 
 def test_a_tag_or_the_default_weights_are_exported(saved: Path, tmp_path: Path) -> None:
     """Registered anew from a folder of weights, as the wheel carries them."""
-    (saved / "model.safetensors").rename(saved / "toynet.first_3.safetensors")
-    (saved / "config.json").rename(saved / "toynet.first_3.json")
+    (saved / "model.safetensors").rename(saved / "toyexport.first_3.safetensors")
+    (saved / "config.json").rename(saved / "toyexport.first_3.json")
 
-    def toynet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return _builder.build("toynet", STSTNet, pretrained, **kwargs)
+    def toyexport(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        return _builder.build("toyexport", STSTNet, pretrained, **kwargs)
 
     try:
-        _builder.register(mer_zoo.input_spec("ststnet"), weights=saved)(toynet)
-        for name in ("toynet", "toynet.first_3"):
+        _builder.register(mer_zoo.input_spec("ststnet"), weights=saved)(toyexport)
+        for name in ("toyexport", "toyexport.first_3"):
             file = export_model(name, tmp_path / f"{name}.onnx")
             _assert_same(file, _network())
             _check_facts({**_beside(file), "name": "ststnet"})
             assert _beside(file)["name"] == name
-        with pytest.raises(WeightsError, match=r"no weights 'toynet\.second'; .* there are: toynet\.first_3\."):
-            export_model("toynet.second", tmp_path / "net.onnx")
+        with pytest.raises(WeightsError, match=r"no weights 'toyexport\.second'; .* there are: toyexport\.first_3\."):
+            export_model("toyexport.second", tmp_path / "net.onnx")
     finally:
         for known in (_builder._SPECS, _builder._TAGS):
-            for name in [name for name in known if name.startswith("toynet")]:
+            for name in [name for name in known if name.startswith("toyexport")]:
                 known.pop(name)
 
 

@@ -297,7 +297,9 @@ def test_names_and_patterns() -> None:
     assert set(mer_zoo.list_models("dat_densenet3d_*")) == {n for n in names if n.startswith("dat_densenet3d_")}
     assert "resnet18" not in names
     assert set(names) <= set(timm.list_models())
-    assert mer_zoo.list_models(pretrained=True) == []
+    tags = mer_zoo.list_models("dat_*", pretrained=True)
+    assert tags == sorted(tags) == [w for w in mer_zoo.list_models(pretrained=True) if w.startswith("dat_")]
+    assert {tag.partition(".")[0] for tag in tags} <= set(names)
 
 
 def test_an_unknown_model_lists_near_names() -> None:
@@ -308,8 +310,8 @@ def test_an_unknown_model_lists_near_names() -> None:
 
 
 def test_weights_that_do_not_exist_are_refused() -> None:
-    with pytest.raises(MerZooError, match=r"no weights 'ststnet'; for ststnet there are: none"):
-        mer_zoo.create_model("ststnet", pretrained=True)
+    with pytest.raises(MerZooError, match=r"no weights 'dat_densenet3d_264'; for dat_densenet3d_264 there are: none"):
+        mer_zoo.create_model("dat_densenet3d_264", pretrained=True)
     with pytest.raises(MerZooError, match=r"no weights 'ststnet.imagenet'"):
         mer_zoo.create_model("ststnet.imagenet")
 

@@ -95,9 +95,9 @@ def simple(target: Labels) -> dict[str, Scores]:
     }
 
 
-def result(dataset: str, tested: str, runs: list[Scores], target: Labels, note: str = "") -> Result:
+def result(dataset: str, tested: str, runs: list[Scores], target: Labels) -> Result:
     """Scores of all seeds, with what simple rules get beside them."""
-    return Result(dataset, tested, LAST, {key: [run[key] for run in runs] for key in runs[0]}, simple(target), note)
+    return Result(dataset, tested, LAST, {key: [run[key] for run in runs] for key in runs[0]}, simple(target))
 
 
 def rendered(models: list[Any], task: str, cache: Path) -> Iterator[Result]:
