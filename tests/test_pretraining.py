@@ -563,8 +563,8 @@ def test_a_row_alone_is_trained_scored_and_kept(
     rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The row of all clips is the shipped run, which lies in no folder of the ablation."""
-    monkeypatch.setitem(ablate.ROWS, "all", ("all clips", replace(TINY["ststnet"], epochs=1)))
-    monkeypatch.setitem(ablate.LARGE, "ststnet", CLIPS)
+    monkeypatch.setitem(PLANS, "ststnet", replace(TINY["ststnet"], epochs=1))
+    monkeypatch.setitem(ablate.ROWS, "all", ("all clips", PLANS["ststnet"]))
     shutil.copytree(rendered, tmp_path / "clips")
     ablate.run("all", 1, tmp_path)
     scores = json.loads((tmp_path / "ablation" / "all-seed1.json").read_text())

@@ -21,7 +21,6 @@ from pretrain import PLANS, Plan, finished, train
 CLIPS = 1_080
 SEED = 5_002  # of the persons tested, who are not those of the gates
 BASE = replace(PLANS["dat_densenet3d"], clips=CLIPS)
-LARGE = {"dat_densenet3d": PLANS["dat_densenet3d"].clips}
 
 
 def _options(**options: Any) -> Plan:
@@ -67,7 +66,8 @@ def run(name: str, seed: int, out: Path) -> None:
         return
     plan = replace(ROWS[name][1], seed=seed)
     pool = pool_of(plan.clips, out / "clips", plan.families)
-    folder = f"{plan.model}-seed{seed}" if plan.clips == LARGE[plan.model] else f"ablation/{name}-seed{seed}"
+    shipped = ROWS[name][1] == PLANS[plan.model]
+    folder = f"{plan.model}-seed{seed}" if shipped else f"ablation/{name}-seed{seed}"
     model = finished(train(plan, pool, out / folder), plan, pool, "3")
     scores = {
         test: scores_of(model, clips_of(test, "3", model.input_spec, out / "cooked", SEED))["UF1"] for test in TESTS

@@ -19,6 +19,7 @@ import torch
 from clip_pool import SEED, Pool, pool_of
 from gates import SEEDS, clips_of
 from pretrain import PLANS, TASKS, Plan, finished, train
+from publish import FILES
 
 import mer_zoo
 from mer_zoo.cards import Result, make_card
@@ -132,7 +133,7 @@ def place(folder: Path, card: str, name: str, package: Path, large: Path) -> str
     """
     size = (folder / WEIGHTS).stat().st_size
     (folder / CARD).write_text(card, encoding="utf-8")
-    shipped = {CONFIG: f"{name}.json", CARD: f"{name}.md", WEIGHTS: f"{name}.safetensors"}
+    shipped = {there: f"{name}{suffix}" for suffix, there in FILES.items()}
     if size > LARGEST:
         shutil.copytree(folder, large / name, dirs_exist_ok=True)
         del shipped[WEIGHTS]
