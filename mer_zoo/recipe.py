@@ -25,7 +25,8 @@ class Recipe:
         balanced: Weight classes inversely to their training clips.
         flip: Mirror half of the clips; flow to the right becomes flow to the left.
         shift: Move each clip by up to so many pixels, edges repeated.
-        precision: ``no`` is float32; ``bf16``; ``fp16``, on a GPU only.
+        precision: ``no`` is float32; ``bf16``, on a CPU not for 3-D kernels larger than their maps; ``fp16``, on a GPU
+            only.
         seed: Of the order of clips, augmentation, dropout, and in ``evaluate`` of the initial weights.
 
     Raises:

@@ -21,7 +21,7 @@ from mer_zoo.datasets import Corpus
 from mer_zoo.errors import InputError, MerZooError
 from mer_zoo.preprocessing.flow import flow_image
 from mer_zoo.recipe import Recipe
-from mer_zoo.training import ClipDataset, _batches, augment, fit, mirror, predict
+from mer_zoo.training import ClipDataset, _batches, augment, fit, mirror, predict, whole_kernels
 from mer_zoo.types import InputSpec
 
 SPEC = mer_zoo.input_spec("ststnet")
@@ -199,6 +199,29 @@ def test_bf16_trains(data: ClipDataset) -> None:
     assert rough == pytest.approx(exact, rel=0.1)
     assert all(p.dtype == torch.float32 for p in model.parameters())
     assert predict(model, data, device="cpu").dtype == torch.float32
+
+
+def test_wrong_gradients_of_bf16_are_refused() -> None:
+    """oneDNN's, of a kernel that is deeper than its map; float32 may learn there, and afterwards no guard is left."""
+    x, y = torch.rand(8, 1, 2, 4, 4), torch.tensor([0, 1] * 4)
+    model = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(64, 2))
+    with pytest.raises(InputError, match=r"kernel of \(3, 3, 3\) looks at maps of \(2, 4, 4\).*precision 'no'"):
+        fit(model, (x, y), Recipe(epochs=1, precision="bf16"), device="cpu")
+    fit(model, (x, y), Recipe(epochs=1), device="cpu")
+    assert not model[0]._forward_pre_hooks
+
+
+@pytest.mark.parametrize("frames", [3, 4, 5, 8, 16])
+@pytest.mark.parametrize("size", [3, 4, 8])
+def test_gradients_of_bf16_that_are_not_refused_are_right(frames: int, size: int) -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Conv3d(24, 12, 3, padding=1), torch.randn(16, 24, frames, size, size)
+    with torch.autocast("cpu", torch.bfloat16), whole_kernels(layer, "bf16", x.device):
+        rough = layer(x)
+    toward = torch.randn_like(rough)
+    (got,) = torch.autograd.grad(rough, layer.weight, toward)
+    (want,) = torch.autograd.grad(layer(x), layer.weight, toward.float())
+    assert (got - want).norm() < 0.02 * want.norm()
 
 
 @pytest.mark.parametrize(("clips", "size", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (3, 8, [3]), (1, 4, [1])])

@@ -18,13 +18,15 @@ from clip_pool import pool_of
 from gates import TESTS, clips_of, scores_of
 from pretrain import PLANS, Plan, finished, train
 
+from mer_zoo.recipe import Precision
+
 CLIPS = 1_080
 SEED = 5_002  # of the persons tested, who are not those of the gates
 BASE = replace(PLANS["dat_densenet3d"], clips=CLIPS)
 
 
-def _options(**options: Any) -> Plan:
-    return replace(BASE, options=options)
+def _options(precision: Precision = BASE.precision, **options: Any) -> Plan:
+    return replace(BASE, options=options, precision=precision)
 
 
 ROWS: dict[str, tuple[str, Plan]] = {
@@ -32,15 +34,17 @@ ROWS: dict[str, tuple[str, Plan]] = {
     "raw": ("raw frames, -1 to 1", replace(BASE, spec={"kind": "clip", "gain": 1.0})),
     "none": ("no attention", _options(attention="none")),
     "se": ("SE", _options(attention="se")),
-    "cbam": ("CBAM", _options(attention="cbam")),
+    "float32": ("float32 instead of bfloat16", replace(BASE, precision="no")),
+    "cbam": ("CBAM (float32)", _options("no", attention="cbam")),
     "plain": ("plain transitions instead of TTL", _options(temporal_transition="plain")),
-    "halved": ("time halved twice before the blocks", _options(keep_time=False)),
+    "halved": ("time halved twice before the blocks (float32)", _options("no", keep_time=False)),
     "max": ("head by the maximum over all places", _options(global_pool="max")),
     "classes": ("three classes as the only task", replace(BASE, tasks=("3",))),
     "head": ("one family: head", replace(BASE, families=("head",))),
     "300": ("300 clips", replace(BASE, clips=300)),
     "3240": ("3,240 clips", replace(BASE, clips=3_240)),
     "10800": ("10,800 clips", PLANS["dat_densenet3d"]),
+    "10800-head": ("10,800 clips of one family: head", replace(PLANS["dat_densenet3d"], families=("head",))),
 }
 
 

@@ -28,7 +28,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import mer_zoo
 from mer_zoo.preprocessing.cook import cook_flow
-from mer_zoo.training import augment
+from mer_zoo.recipe import Precision
+from mer_zoo.training import augment, whole_kernels
 from mer_zoo.types import InputSpec
 
 TASKS = ("3", "5", "au")
@@ -55,7 +56,7 @@ class Plan:
     presets: tuple[str, ...] = ("easy", "default", "hard")
     easy_first: float = 0.25  # share of the epochs without hard clips
     shift: int = 3
-    precision: str = "bf16"
+    precision: Precision = "bf16"
     seed: int = 0
 
 
@@ -185,7 +186,8 @@ def _set_rate(optimizer: torch.optim.Optimizer, highest: float, share: float) ->
 
 
 def _step(model: Heads, optimizer: torch.optim.Optimizer, plan: Plan, x: Tensor, targets: dict[str, Tensor]) -> float:
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+    rough = torch.autocast(x.device.type, torch.bfloat16, enabled=plan.precision == "bf16")
+    with rough, whole_kernels(model, plan.precision, x.device):
         logits = model(x)
     parts = [WEIGHTS[task] * _loss(logits[task].float(), targets[task].to(x.device)) for task in plan.tasks]
     loss = torch.stack(parts).sum()
