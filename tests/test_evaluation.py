@@ -145,6 +145,9 @@ def test_an_interrupted_run_goes_on_to_the_same_table(
     assert third.attrs == table.attrs
 
 
+OTHERS = mer_zoo.open_corpus("synthetic_flow", subjects=4, clips_per_subject=6, seed=5)
+
+
 def _files(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(f): (f.read_bytes(), f.stat().st_mtime_ns) for f in folder.rglob("*") if f.is_file()}
 
@@ -155,7 +158,7 @@ def _files(folder: Path) -> dict[str, tuple[bytes, int]]:
         ({"recipe": mer_zoo.Recipe(epochs=3, lr=2e-3)}, r"recipe.epochs: 2 there, 3 now"),
         ({"recipe": mer_zoo.Recipe(epochs=2, lr=2e-3, seed=1)}, r"recipe.seed: 0 there, 1 now"),
         ({"build": Flat}, r"model: 'ststnet' there, '.*Flat' now"),
-        ({"roots": None}, r"data: '\w+' there, '\w+' now"),
+        ({"roots": {"synthetic_flow": OTHERS}}, r"data: '\w+' there, '\w+' now"),
         ({"build": lambda: mer_zoo.create_model("ststnet", drop_rate=0.1)}, r"structure: '\w+' there, '\w+' now"),
     ],
 )

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 import mer_zoo
 from mer_zoo.errors import InputError, MerZooError, UnknownNameError
 
+
+def weights_of(name: str) -> int:
+    """How many a model has, without making it."""
+    return sum(p.numel() for p in mer_zoo.create_model(name, device="meta").parameters())
+
+
 every_model = pytest.mark.parametrize("name", mer_zoo.list_models())
+# What costs a minute a model is asked of each up to 15 million weights; larger ones are deeper forms of these.
+every_light_model = pytest.mark.parametrize("name", [n for n in mer_zoo.list_models() if weights_of(n) < 15e6])
 
 
 def batch(model: nn.Module | str, size: int = 2) -> Tensor:
@@ -138,7 +146,7 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
         return tensor
 
 
-@every_model
+@every_light_model
 def test_grad_checkpointing_changes_no_gradient(name: str) -> None:
     torch.manual_seed(0)
     model: Any = mer_zoo.create_model(name, drop_rate=0.0).train().double()
@@ -193,7 +201,7 @@ def test_another_number_of_channels(name: str, channels: int) -> None:
     assert model(batch(model)).shape == (2, 3)
 
 
-@every_model
+@every_light_model
 def test_save_and_load(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     model: Any = mer_zoo.create_model(name, num_classes=4).eval()
@@ -266,7 +274,7 @@ def test_wrong_values_are_named(name: str) -> None:
         mer_zoo.training.predict(model, (batch(name) * 3 - spec.high, torch.zeros(2, dtype=torch.long)))
 
 
-@every_model
+@every_light_model
 def test_it_learns(name: str) -> None:
     """Every weight gets a gradient, and two steps lower the loss on what was learnt."""
     torch.manual_seed(0)
@@ -284,7 +292,7 @@ def test_it_learns(name: str) -> None:
     assert losses[-1] < losses[0]
 
 
-@every_model
+@every_light_model
 def test_export_with_any_batch(name: str) -> None:
     model, x = shared(name), batch(name)
     dynamic = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},))
