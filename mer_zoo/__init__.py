@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from mer_zoo.exporting import export_model
     from mer_zoo.hub import push_to_hub, save_pretrained
     from mer_zoo.inputs import create_dataset
+    from mer_zoo.prediction import Prediction, predict
+    from mer_zoo.preparing import prepare
+    from mer_zoo.preprocessing.cache import ClipCache
+    from mer_zoo.preprocessing.cook import Preparation
+    from mer_zoo.preprocessing.faces import Aligner
     from mer_zoo.protocols import Protocol, get_protocol, list_protocols
     from mer_zoo.recipe import Recipe
     from mer_zoo.reporting import Report, report
@@ -28,8 +33,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ActionUnit": "types",
+    "Aligner": "preprocessing.faces",
+    "ClipCache": "preprocessing.cache",
     "Comparison": "comparing",
     "InputSpec": "types",
+    "Prediction": "prediction",
+    "Preparation": "preprocessing.cook",
     "Protocol": "protocols",
     "Recipe": "recipe",
     "Report": "reporting",
@@ -44,6 +53,8 @@ _HOMES = {
     "list_corpora": "datasets",
     "list_protocols": "protocols",
     "open_corpus": "datasets",
+    "predict": "prediction",
+    "prepare": "preparing",
     "push_to_hub": "hub",
     "read_run": "runs",
     "report": "reporting",
@@ -53,8 +64,12 @@ _HOMES = {
 
 __all__ = [
     "ActionUnit",
+    "Aligner",
+    "ClipCache",
     "Comparison",
     "InputSpec",
+    "Prediction",
+    "Preparation",
     "Protocol",
     "Recipe",
     "Report",
@@ -75,6 +90,8 @@ __all__ = [
     "list_protocols",
     "metrics",
     "open_corpus",
+    "predict",
+    "prepare",
     "preprocessing",
     "push_to_hub",
     "read_run",

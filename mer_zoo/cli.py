@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import mer_zoo
-from mer_zoo import cli_export, cli_runs
+from mer_zoo import cli_export, cli_prepare, cli_runs
 from mer_zoo.errors import InputError, MerZooError, printable
 from mer_zoo.rules import RULES
 
@@ -73,12 +73,20 @@ def _parser() -> argparse.ArgumentParser:
     specimen.add_argument("corpus", metavar="CORPUS", help="a name that `mer-zoo corpora` lists")
     specimen.add_argument("folder", type=Path, metavar="FOLDER", help="where to; new or empty")
     _add_verify(commands)
+    what = "Cook the clips of a protocol for a network, once; what is done is kept, and a second call goes on."
+    example = "mer-zoo prepare casme2-3 --root casme2=CASME2 --model ststnet --jobs 2"
+    cli_prepare.add_prepare(_add(commands, "prepare", what, example, cli_prepare.prepare))
+    what = "List the inputs that are kept, or delete them."
+    cli_prepare.add_cache(_add(commands, "cache", what, "mer-zoo cache ls", cli_prepare.cache))
     _add_evaluate(commands)
     _add_report(commands)
     _add_push(commands)
     what = "Write weights and network as one file for other programs, and beside it what it eats."
     example = "mer-zoo export ststnet.synth_3 --format onnx"
     cli_export.add_export(_add(commands, "export", what, example, cli_export.export))
+    what = "Ask a network about a video or a folder of frames: probabilities over time, and a picture."
+    example = "mer-zoo predict ststnet.synth_3 CLIP --align none"
+    cli_prepare.add_predict(_add(commands, "predict", what, example, cli_prepare.predict))
     example = "mer-zoo synth sheet faces.png"
     synth = _add(commands, "synth", "Look at the rendered faces of the corpus synthetic.", example, None)
     _add_sheet(synth.add_subparsers(title="commands", metavar="COMMAND"))
@@ -109,29 +117,14 @@ def _add_evaluate(commands: Commands) -> None:
     model = "a name as `mer-zoo models` lists them, with a tag or source if weights are to be loaded; or a baseline: "
     add("model", metavar="MODEL", help=f"{model}majority, ridge or svm")
     add("protocol", metavar="PROTOCOL", help="a name that `mer-zoo protocols` lists")
-    add(
-        "--root",
-        action="append",
-        default=[],
-        metavar="CORPUS=FOLDER",
-        dest="roots",
-        help="where a corpus lies; once for each, not at all for one that is made",
-    )
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="CORPUS.NAME=VALUE",
-        dest="options",
-        help="an option of a corpus, such as smic.camera=HS or casme2.missing=skip",
-    )
+    cli_runs.add_corpora(evaluate)
     add("--jobs", type=int, default=1, metavar="N", help="folds side by side (%(default)s)")
     kept = "where each finished fold is kept; a second call goes on where the first stopped (runs/MODEL-PROTOCOL)"
     add("--out", type=Path, metavar="FOLDER", help=kept)
     add("--selection", default="last", metavar="RULE", help=f"which epoch is scored: {', '.join(RULES)} (%(default)s)")
     add("--i-know-this-leaks", action="store_true", help="for a rule that chooses on test persons")
     add("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
-    add("--cache", type=Path, metavar="FOLDER", help="where to keep inputs, so that they are cooked once")
+    add("--cache", type=Path, metavar="FOLDER", help="where inputs are kept (frames: the user's cache directory)")
     add("--keep-weights", action="store_true", help="keep the weights of each fold in the run's folder")
     cli_runs.add_recipe(evaluate)
 

@@ -45,6 +45,27 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{field.name.replace('_', '-')}", default=field.default, help=said, **how)
 
 
+def add_corpora(parser: argparse.ArgumentParser) -> None:
+    """Options that say where corpora lie and how they are opened."""
+    add = parser.add_argument
+    add(
+        "--root",
+        action="append",
+        default=[],
+        metavar="CORPUS=FOLDER",
+        dest="roots",
+        help="where a corpus lies; once for each, not at all for one that is made",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="CORPUS.NAME=VALUE",
+        dest="options",
+        help="an option of a corpus, such as smic.camera=HS or casme2.missing=skip",
+    )
+
+
 def evaluate(words: Words) -> None:
     """Evaluate as ``mer_zoo.evaluate`` does, and write the report beside the folds.
 
@@ -56,7 +77,7 @@ def evaluate(words: Words) -> None:
     table = mer_zoo.evaluate(
         words.model,
         protocol,
-        _corpora(words, protocol),
+        corpora_of(words, protocol),
         recipe=_recipe(words),
         selection=words.selection,
         jobs=words.jobs,
@@ -109,7 +130,7 @@ def _recipe(words: Words) -> "Recipe":
     return Recipe(**{field.name: getattr(words, field.name) for field in dataclasses.fields(Recipe)})
 
 
-def _corpora(words: Words, protocol: "Protocol") -> "dict[str, Corpus] | None":
+def corpora_of(words: Words, protocol: "Protocol") -> "dict[str, Corpus] | None":
     """Those that ``--root`` and ``--set`` name; None if they name none and the protocol makes its own."""
     folders, options = _folders(words.roots), _options(words.options)
     named = list(dict.fromkeys([*folders, *options]))

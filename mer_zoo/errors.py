@@ -29,6 +29,10 @@ class InputError(MerZooError, ValueError):
     """A tensor, a setting or a table is not what the function takes."""
 
 
+class FaceError(InputError):
+    """A picture holds no face that can be found."""
+
+
 class WeightsError(MerZooError, OSError):
     """Weights cannot be found or fetched, or are not what they say."""
 
@@ -45,8 +49,12 @@ class CorpusError(MerZooError, ValueError):
     """A folder or file does not hold the corpus that it should."""
 
 
-class UnreadableError(CorpusError):
-    """Pictures of some clips cannot be read.
+class CacheError(MerZooError, OSError):
+    """Cooked inputs cannot be kept."""
+
+
+class UnreadableError(CorpusError, InputError):
+    """Some clips cannot be read, or not be cooked.
 
     Attributes:
         keys: Of these clips.

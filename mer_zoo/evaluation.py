@@ -24,7 +24,7 @@ from mer_zoo.errors import InputError, UnknownNameError
 from mer_zoo.execution import Work, run_folds
 from mer_zoo.folds import check_folds
 from mer_zoo.guards import check_cooking, check_copies, check_neighbours, check_seen
-from mer_zoo.inputs import RENDERED_LABELS, Roots, create_dataset, open_corpora
+from mer_zoo.inputs import RENDERED_LABELS, Cache, Roots, create_dataset, open_corpora
 from mer_zoo.models import create_model, list_models
 from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
 from mer_zoo.random_clips import random_split, ten_copies
@@ -55,7 +55,7 @@ def evaluate(
     jobs: int = 1,
     device: Device = "auto",
     out: str | Path | None = None,
-    cache: str | Path | None = None,
+    cache: Cache = None,
     keep_weights: bool = False,
     i_know_this_leaks: bool = False,
 ) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def evaluate(
         jobs: Folds side by side, each a process with one thread; on a cluster under ``joblib.parallel_config``.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: Folder in which each finished fold is kept; a second call goes on where the first stopped.
-        cache: Folder in which cooked inputs are kept; None keeps nothing.
+        cache: As for ``create_dataset``.
         keep_weights: Keep each fold's weights, too, in ``out``.
         i_know_this_leaks: Must be True for a selection that leaks.
 
@@ -130,7 +130,7 @@ def evaluate(
 
 
 def _material(
-    protocol: Protocol, corpora: dict[str, Corpus], spec: InputSpec, cache: str | Path | None, mixed: int | None
+    protocol: Protocol, corpora: dict[str, Corpus], spec: InputSpec, cache: Cache, mixed: int | None
 ) -> tuple[ClipDataset, list[Fold]]:
     """Clips and folds, after all guards that need no training; ``mixed`` is the seed of copies split at random."""
     _check_stand_in(protocol, corpora.values())

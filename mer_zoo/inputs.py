@@ -4,18 +4,21 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
 from mer_zoo.datasets import Corpus, list_corpora, open_corpus
 from mer_zoo.errors import CorpusError, InputError, UnreadableError
-from mer_zoo.preprocessing.cache import Cooked, cook_all
+from mer_zoo.preprocessing.cache import ClipCache, user_folder
+from mer_zoo.preprocessing.many import Cooked, Kitchen, cook_all
 from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
 from mer_zoo.training import ClipDataset
 from mer_zoo.types import Counts, InputSpec, Sample, plain
 
 Roots = Mapping[str, str | Path | Corpus | None]
+Cache = str | Path | ClipCache | Literal[False] | None
 
 logger = logging.getLogger("mer_zoo")
 
@@ -30,7 +33,7 @@ def create_dataset(
     spec: InputSpec,
     *,
     persons: Sequence[str] | None = None,
-    cache: str | Path | None = None,
+    cache: Cache = None,
     augment: Callable[[Tensor], Tensor] | None = None,
 ) -> ClipDataset:
     """The clips of a protocol as a network eats them.
@@ -40,7 +43,9 @@ def create_dataset(
         roots: Folder of each corpus by its name, or an open corpus; None for a protocol whose corpus is made.
         spec: What the network eats; see ``input_spec``.
         persons: Take only these, written ``corpus/subject``.
-        cache: Folder in which cooked inputs are kept; None keeps nothing.
+        cache: Folder in which cooked inputs are kept, or what ``prepare`` returned, whose preparation is then taken.
+            None: inputs made from frames are kept in the user's cache directory, ``$MER_ZOO_CACHE`` or
+            ``~/.cache/mer-zoo``; published flow is read anew. False keeps nothing.
         augment: Applied to the tensor of each item when it is taken.
 
     Raises:
@@ -50,32 +55,61 @@ def create_dataset(
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     corpora = open_corpora(protocol, roots)
-    chosen = {name: protocol.select(corpus.samples) for name, corpus in corpora.items()}
-    _check_selected(protocol, chosen)
+    chosen = select(protocol, corpora)
     if persons is None:
         for note in protocol.deviations(counts_of([s for part in chosen.values() for s in part], protocol)):
             logger.warning("%s: %s", protocol.name, note)
     else:
         chosen = _of_persons(protocol, chosen, persons)
-    folder = Path(cache).expanduser() if cache else None
-    cooked = [_cooked(corpora[name], part, spec, folder) for name, part in chosen.items()]
-    samples = [sample for part, _ in cooked for sample in part]
-    inputs = np.concatenate([each.inputs for _, each in cooked])
+    cooked = [_cooked(corpora[name], part, spec, cache) for name, part in chosen.items()]
+    samples = [sample for each in cooked for sample in each.samples]
+    inputs = np.concatenate([each.inputs for each in cooked])
     data = ClipDataset(inputs, [protocol.target(s) for s in samples], samples, spec, protocol.classes, augment)
-    data.fitted_on = frozenset().union(*(each.fitted_on for _, each in cooked))
+    data.fitted_on = frozenset().union(*(each.fitted_on for each in cooked))
     return data
 
 
-def _cooked(corpus: Corpus, samples: list[Sample], spec: InputSpec, folder: Path | None) -> tuple[list[Sample], Cooked]:
-    """Samples and their inputs; a corpus opened with ``missing="skip"`` does without those that cannot be read."""
-    try:
-        return samples, cook_all(corpus, samples, spec, folder)
-    except UnreadableError as error:
-        if getattr(corpus, "missing", "error") != "skip":
-            raise
-        logger.warning("%s: left out. %s", corpus.name, error)
-        samples = [sample for sample in samples if sample.key not in error.keys]
-        return samples, cook_all(corpus, samples, spec, folder)
+def _cooked(corpus: Corpus, samples: list[Sample], spec: InputSpec, cache: Cache) -> Cooked:
+    """Samples and their inputs; without those that cannot be read, if corpus or cache say so."""
+    kitchen, skip = kitchen_of(corpus, cache), getattr(corpus, "missing", "error") == "skip"
+    if isinstance(cache, ClipCache):
+        if cache.spec != spec:
+            raise InputError(f"The cache is of inputs for {cache.spec}; this network eats {spec}. Prepare it anew.")
+        skip = skip or cache.on_error == "skip"
+    cooked = cook_all(corpus, samples, spec, kitchen)
+    if cooked.left_out and not skip:
+        raise unreadable(cooked.left_out, len(samples))
+    if cooked.left_out:
+        logger.warning("%s: left out. %s", corpus.name, unreadable(cooked.left_out, len(samples)))
+    return cooked
+
+
+def kitchen_of(corpus: Corpus, cache: Cache) -> Kitchen:
+    """Where inputs are kept, and what is done to frames before."""
+    if isinstance(cache, ClipCache):
+        return Kitchen(cache.folder, cache.preparation)
+    if cache is None:
+        keeps = corpus.native_spec is None and type(corpus).fingerprint is not Corpus.fingerprint
+        return Kitchen(user_folder() if keeps else None)
+    return Kitchen(Path(cache).expanduser() if cache else None)
+
+
+def unreadable(left_out: Mapping[str, str], asked: int) -> UnreadableError:
+    """An error that names all clips that cannot be read, and says of each why."""
+    said = " ".join(left_out.values())
+    return UnreadableError(f"{len(left_out)} of {asked} clips cannot be read. {said}", frozenset(left_out))
+
+
+def select(protocol: Protocol, corpora: Mapping[str, Corpus]) -> dict[str, list[Sample]]:
+    """The clips of each corpus that take part.
+
+    Raises:
+        CorpusError: If a corpus has none.
+        InputError: If two corpora hold the same clips.
+    """
+    chosen = {name: protocol.select(corpus.samples) for name, corpus in corpora.items()}
+    _check_selected(protocol, chosen)
+    return chosen
 
 
 def counts_of(samples: Sequence[Sample], protocol: Protocol) -> dict[str, Counts]:

@@ -17,6 +17,7 @@ UNNAMED = "clips without names"  # what weights have seen that were fitted on ba
 FLOW_CHANNELS = ("u", "v", "strain")
 FRAME_CHANNELS = ("grey", "red", "green", "blue")
 FLOW_METHODS = ("dis", "farneback", "tvl1", "raft")
+INTERPOLATIONS = ("linear", "tim", "nearest")
 
 SIDES = ("", "L", "R", "A", "T", "B")
 INTENSITIES = ("", "A", "B", "C", "D", "E")
@@ -161,6 +162,10 @@ class InputSpec:
         gain: Factor on differences, since a micro-expression moves grey levels by little.
         flow_method: The optical flow that the network was made for: ``dis`` (taken when flow says nothing),
             ``farneback``, ``tvl1`` or ``raft``; None for frames.
+        interpolation: How frames become ``frames``: ``linear``, ``tim`` or ``nearest``; see
+            ``mer_zoo.preprocessing.temporal``.
+        magnification: Changes within ``band`` are made so many times larger before all else; 1 leaves them.
+        band: Frequencies that are magnified, from and to, in Hz; see ``mer_zoo.preprocessing.magnify``.
 
     Raises:
         InputError: If the parts contradict each other.
@@ -175,12 +180,16 @@ class InputSpec:
     scaling: Scaling = "linear"
     gain: float = 1.0
     flow_method: str | None = None
+    interpolation: str = "linear"
+    magnification: float = 1.0
+    band: tuple[float, float] = (0.5, 10.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
+        object.__setattr__(self, "band", tuple(self.band))
         if self.kind == "flow" and self.flow_method is None:
             object.__setattr__(self, "flow_method", "dis")
-        for name in ("low", "high", "gain"):
+        for name in ("low", "high", "gain", "magnification"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value):
                 raise InputError(f"An InputSpec cannot have {name} {value!r}; expected a finite number.")
@@ -212,6 +221,12 @@ class InputSpec:
             (
                 self.flow_method in (FLOW_METHODS if flow else (None,)),
                 f"flow_method {self.flow_method!r} on a {self.kind}; expected {FLOW_METHODS if flow else None}",
+            ),
+            (self.interpolation in INTERPOLATIONS, f"interpolation {self.interpolation!r}; expected {INTERPOLATIONS}"),
+            (self.magnification >= 1, f"magnification {self.magnification}; expected 1 or more"),
+            (
+                len(self.band) == 2 and 0 < self.band[0] < self.band[1],
+                f"band {self.band}; expected two frequencies, 0 < low < high",
             ),
         ]
         for sound, complaint in checks:
@@ -268,7 +283,7 @@ class InputSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**dataclasses.asdict(self), "channels": list(self.channels)}
+        return {**dataclasses.asdict(self), "channels": list(self.channels), "band": list(self.band)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "InputSpec":

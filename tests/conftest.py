@@ -7,12 +7,15 @@ os.environ["CI"] = "1"  # no progress bars
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # two workers of two threads each would get into each other's way
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
 import mer_zoo
 from mer_zoo.datasets import Corpus
+
+os.environ["MER_ZOO_CACHE"] = tempfile.mkdtemp(prefix="mer-zoo-cache-")  # nothing is kept in the tester's own
 
 
 @pytest.fixture(scope="session")

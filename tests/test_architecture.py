@@ -28,7 +28,7 @@ ARROWS = {
     "models": {"types", "registry"},
     "synth": {"types"},
     "datasets": {"types", "registry", "preprocessing.flow", "synth"},
-    "preprocessing": {"types", "datasets._base", "preprocessing"},
+    "preprocessing": {"types", "datasets._base", "datasets._pictures", "preprocessing"},
     "training": {"types", "losses", "recipe", "standardise"},
     "baselines": {"seeds", "training"},
     "copies": {"types", "training"},
@@ -38,7 +38,8 @@ ARROWS = {
     "progress": {"metrics", "runs"},
     "execution": {"types", "baselines", "hub", "progress", "runs", "seeds", "selection", "training"},
     "runs": {"types"},
-    "inputs": {"types", "datasets", "preprocessing.cache", "protocols", "training"},
+    "inputs": {"types", "datasets", "preprocessing.cache", "preprocessing.many", "protocols", "training"},
+    "preparing": {"types", "inputs", "preprocessing.cache", "preprocessing.cook", "preprocessing.many", "protocols"},
     "evaluation": {"types", "models", "datasets", "inputs", "protocols", "folds", "runs", "training", "baselines"}
     | {"execution", "guards", "random_clips", "recipe", "rules", "seeds", "selection"},
     "null_model": {"metrics", "rules"},
@@ -63,10 +64,13 @@ ARROWS = {
     },
     "comparing": {"metrics", "protocols", "reporting", "report_text", "runs", "figures"},
     "unit_reporting": {"types", "metrics", "protocols", "reporting", "report_text", "runs", "figures"},
+    "prediction": {"types", "models", "preprocessing", "prediction_picture"},
+    "prediction_picture": {"figures", "prediction"},
     "cards": {"types", "models"},
     "hub": {"types", "models", "cards"},
     "exporting": {"types", "models"},
     "cli_export": {"exporting"},
+    "cli_prepare": {"cli_runs", "preprocessing.cache"},
     "cli_runs": {"comparing", "datasets", "protocols", "recipe", "report_text", "runs"},
 }
 ARROWS["cli"] = set(ARROWS)  # the shell over every room that is listed here; as none lists it, nothing imports it

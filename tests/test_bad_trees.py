@@ -330,7 +330,7 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "cut": _cut,
     "crc": _crc,
     "bomb": _bomb,
-    "16bit": _png("I;16"),
+    "12bit": _png("I;16"),
     "32bit": lambda file: Image.new("I", (8, 6)).save(file, "TIFF"),
     "float": lambda file: Image.new("F", (8, 6)).save(file, "TIFF"),
 }
@@ -355,7 +355,8 @@ def test_all_pictures_that_are_wrong_are_in_one_error(tmp_path: Path) -> None:
     for kind, file in wrong.items():
         assert file.name in said, kind
     assert "img" not in said.replace(str(tmp_path), "")
-    assert "mode I;16; expected 8 bits" in said
+    assert "mode I; expected 8 or 16 bits" in said
+    assert "16 bits a value, but none above 0 of 65535" in said
     assert "(6, 9)" in said
     assert said.isprintable()
 
@@ -364,6 +365,23 @@ def test_all_pictures_that_are_wrong_are_in_one_error(tmp_path: Path) -> None:
 def test_every_picture_of_eight_bits_is_read(mode: str, tmp_path: Path) -> None:
     _png(mode)(tmp_path / "x.png")
     assert read_picture(tmp_path / "x.png").shape == ((6, 8) if mode in ("L", "1", "LA") else (6, 8, 3))
+
+
+def test_of_sixteen_bits_the_upper_eight_are_read(tmp_path: Path) -> None:
+    values = np.array([[0, 255, 256], [40_000, 65_279, 65_535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(read_picture(tmp_path / "deep.png"), [[0, 0, 1], [156, 254, 255]])
+
+
+@pytest.mark.parametrize(("suffix", "slack"), [("png", 0.501), ("bmp", 0.501), ("jpg", 1.6)])
+def test_of_colour_grey_is_the_brightness(suffix: str, slack: float, tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    Image.fromarray(colours).save(tmp_path / f"x.{suffix}")
+    seen, grey = read_picture(tmp_path / f"x.{suffix}"), read_picture(tmp_path / f"x.{suffix}", grey=True)
+    assert (grey.shape, grey.dtype) == ((32, 40), np.uint8)
+    difference = np.abs(grey - seen @ np.array([0.299, 0.587, 0.114]))
+    assert np.median(difference) < 0.501  # what a JPEG's colours were clipped by is another matter
+    assert (difference if suffix != "jpg" else difference[:1]).min() < slack
 
 
 def test_grey_among_coloured_pictures_becomes_coloured(tmp_path: Path) -> None:

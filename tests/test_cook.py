@@ -353,7 +353,7 @@ DIFFERENCE = InputSpec("difference", ("grey",), size=28, frames=4, low=-1)
         (CLIP, np.zeros((12, 0, 0), np.uint8), r"uint8 \(12, 0, 0\); expected"),
         (CLIP, np.zeros((0, 96, 96), np.uint8), "has 0 frames; expected 1 or more"),
         (DIFFERENCE, np.zeros((1, 96, 96), np.uint8), "has 1 frames; expected 2 or more"),
-        (FLOW, np.zeros((1, 96, 96), np.uint8), "has 1 frames; expected 2 or more"),
+        (FLOW, np.zeros((1, 96, 96), np.uint8), "has 1 frames for 12 numbers"),
         (FLOW, np.zeros((12, 8, 8), np.uint8), "flow needs 12 pixels a side or more"),
         (FLOW, np.zeros((10, 96, 96), np.uint8), "10 frames for 12 numbers, 11..22, so that the apex cannot be told"),
         (replace(FLOW, flow_method="raft"), None, "raft .* not offered yet"),

@@ -3,7 +3,7 @@
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mer_zoo.datasets._tree import shown
-from mer_zoo.errors import CorpusError, printable
+from mer_zoo.errors import CorpusError, InputError, printable
 from mer_zoo.registry import Registry
 from mer_zoo.types import Counts, InputSpec, Sample
 
@@ -141,6 +141,29 @@ class Corpus(ABC):
         """
         raise CorpusError(f"{self.name} holds no frames, only what was computed from them.")
 
+    def take(self, sample: Sample, positions: Sequence[int] | None = None, grey: bool = False) -> Image:
+        """The frames at these positions of ``clip``, or all; where pictures are read, no other is.
+
+        Args:
+            sample: One of ``samples``.
+            positions: From 0.
+            grey: Colours are not needed, so a corpus may spare making them.
+
+        Raises:
+            CorpusError: If this corpus holds no pictures.
+            InputError: If it has not as many for this clip as there are numbers.
+        """
+        frames = self.clip(sample)
+        if positions is not None:
+            numbers = self.frame_numbers(sample)
+            if len(numbers) != len(frames):
+                raise InputError(
+                    f"{sample.key}: the clip has {len(frames)} frames for {len(numbers)} numbers, {sample.onset}.."
+                    f"{sample.offset}, so that the apex cannot be told. Find the missing frames or leave it out."
+                )
+            frames = frames[list(positions)]
+        return frames
+
     def fingerprint(self, sample: Sample) -> str:
         """Text that changes when what is read for this sample changes, for caches."""
         raise NotImplementedError
@@ -156,10 +179,19 @@ class Corpus(ABC):
         return list(range(sample.onset, sample.offset + 1))
 
     def apex_index(self, sample: Sample) -> int:
-        """Position of the apex among the frames: the nearest that is there.
+        """Position of the apex among the frames: the nearest that is there, or the middle one.
 
-        It is the middle one where no apex is coded, where it lies outside of the clip, or where it is the onset itself,
-        so that nothing would have moved.
+        Raises:
+            CorpusError: If frames have no numbers.
+        """
+        coded = self.coded_apex(sample)
+        return len(self.frame_numbers(sample)) // 2 if coded is None else coded
+
+    def coded_apex(self, sample: Sample) -> int | None:
+        """Position of the annotated apex among the frames: the nearest that is there.
+
+        It is None where no apex is coded, where it lies outside of the clip, or where it is the onset itself, so that
+        nothing would have moved.
 
         Raises:
             CorpusError: If frames have no numbers.
@@ -168,8 +200,8 @@ class Corpus(ABC):
         if not numbers:
             raise CorpusError(f"{sample.key}: no frame is there.")
         if apex is None or not (sample.onset or 0) < apex <= (sample.offset or 0):
-            return len(numbers) // 2
-        return min(range(len(numbers)), key=lambda i: abs(numbers[i] - apex)) or len(numbers) // 2
+            return None
+        return min(range(len(numbers)), key=lambda i: abs(numbers[i] - apex)) or None
 
     @property
     def cropped(self) -> bool:

@@ -3,7 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -241,6 +241,15 @@ class PictureCorpus(Corpus):
             CorpusError: If pictures are missing, cannot be read or differ in size; it names all that do.
         """
         return read_pictures(self.frames(sample), sample.key)
+
+    def take(self, sample: Sample, positions: Sequence[int] | None = None, grey: bool = False) -> Image:
+        """The frames at these positions of ``clip``, or all; no other is read.
+
+        Raises:
+            CorpusError: As ``clip``.
+        """
+        files = self.frames(sample)
+        return read_pictures(files if positions is None else [files[i] for i in positions], sample.key, grey)
 
     def fingerprint(self, sample: Sample) -> str:
         """Onset to offset, and names, sizes and times of the pictures.

@@ -1,105 +1,345 @@
-"""Cooked inputs of many samples as one array, kept on disk when a folder is given."""
+"""Cooked inputs of many samples, made once and kept: one array and one table for each corpus and way of cooking.
+
+Rows are only ever added. They are written beside the array first, with a journal that says which are whole, so that a
+run that is stopped goes on where it was; then a longer array takes the place of the old one, and last the table. Who
+reads meanwhile finds an array that fits its table.
+"""
 
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock, Timeout
 
 from mer_zoo.datasets._base import Corpus
-from mer_zoo.errors import CorpusError, UnreadableError
-from mer_zoo.preprocessing.cook import VERSION, cook
+from mer_zoo.errors import CacheError, MerZooError
+from mer_zoo.preprocessing.cook import VERSION, Array, Preparation
 from mer_zoo.types import InputSpec, Sample
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger("mer_zoo")
 
+HOME = "MER_ZOO_CACHE"  # the environment variable that names the user's cache directory
+
+
+def user_folder() -> Path:
+    """Where inputs are kept if nobody says: ``$MER_ZOO_CACHE``, or ``mer-zoo`` in the user's cache directory."""
+    named = os.environ.get(HOME)
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mer-zoo"
+
 
 @dataclass(frozen=True)
-class Cooked:
-    """Inputs (N, *spec.shape) of samples, in their order, and the keys of clips that their preparation learnt from."""
+class Row:
+    """What is known of one clip.
 
-    inputs: npt.NDArray[np.float32]
-    fitted_on: frozenset[str]
-
-
-def cook_all(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec, folder: Path | None = None) -> Cooked:
-    """Inputs of all samples.
-
-    With a folder they are kept there as ``<corpus>-<hash>.npy`` and read back next time; the hash covers the spec,
-    every key and what each sample is read from. Beside it a ``.json`` says what the array is: its own hash, and
-    ``fitted_on``. An array that is not what this says is cooked anew. Each is written to a temporary name and renamed.
+    Attributes:
+        key: Of its sample.
+        digest: Of the key and of what is read for it.
+        sha256: Of its input; empty if it has none.
+        source: The first picture's name and how many there are.
+        apex: The frame that was taken as apex, where one had to be found.
+        apex_by: How.
+        why: Why it has no input; empty if it has one.
     """
-    fitted_on = frozenset(corpus.fitted_on)
-    if folder is None:
-        return Cooked(_cook(corpus, samples, spec), fitted_on)
-    file = folder / f"{corpus.name}-{_digest(corpus, samples, spec)}.npy"
-    kept = _load(file, (len(samples), *spec.shape))
-    if kept is not None:
-        return Cooked(kept.inputs, kept.fitted_on | fitted_on)
-    folder.mkdir(parents=True, exist_ok=True)
-    cooked = Cooked(_cook(corpus, samples, spec), fitted_on)
-    _keep(file, cooked, {"corpus": corpus.name, "input_spec": spec.to_dict(), "cooked_by": _cooks(corpus)})
-    return cooked
+
+    key: str
+    digest: str
+    sha256: str = ""
+    source: str = ""
+    apex: int | None = None
+    apex_by: str = ""
+    why: str = ""
 
 
-def _keep(file: Path, cooked: Cooked, facts: dict[str, Any]) -> None:
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as out:
-        np.save(out, cooked.inputs, allow_pickle=False)
-    what = {**facts, "sha256": _sha256(cooked.inputs), "fitted_on": sorted(cooked.fitted_on)}
-    beside = file.with_suffix(f".json.{os.getpid()}.tmp")
-    beside.write_text(json.dumps(what, indent=2) + "\n")
-    beside.replace(file.with_suffix(".json"))
-    temporary.replace(file)
+class Shelf:
+    """The inputs of one corpus, cooked one way: ``<corpus>-<hash>.npy`` and ``.json``.
 
+    The hash covers all that decides on pixels but the clips themselves, which each row has a hash for.
 
-def _load(file: Path, shape: tuple[int, ...]) -> Cooked | None:
-    """What was kept; None if it is not there or not what it should be, so that it is cooked anew."""
-    try:
-        inputs = np.load(file, allow_pickle=False)
-        facts = json.loads(file.with_suffix(".json").read_text())
-        sound = inputs.shape == shape and inputs.dtype == np.float32 and facts["sha256"] == _sha256(inputs)
-        return Cooked(inputs, frozenset(facts["fitted_on"])) if sound else None
-    except (OSError, ValueError, EOFError, KeyError):
-        return None
+    Args:
+        file: The array, whether it is there or not.
+        facts: What the table says of the array as a whole.
+    """
 
+    def __init__(self, file: Path, facts: dict[str, Any]) -> None:
+        self.file, self.facts = file, facts
+        self.shape = tuple(InputSpec.from_dict(facts["input_spec"]).shape)
+        self.table, self.part = file.with_suffix(".json"), file.with_suffix(".part")
+        self.journal = file.with_suffix(".part.jsonl")
 
-def _sha256(inputs: npt.NDArray[np.float32]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(inputs).data).hexdigest()
+    @classmethod
+    def of(cls, folder: Path, corpus: Corpus, spec: InputSpec, preparation: Preparation) -> "Shelf":
+        """The shelf on which such inputs lie."""
+        facts = {
+            "corpus": corpus.name,
+            "input_spec": spec.to_dict(),
+            "preparation": preparation.says if corpus.native_spec is None else "",
+            "cooked_by": _cooks(corpus),
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return cls(folder / f"{corpus.name}-{digest}.npy", facts)
 
+    @property
+    def says(self) -> str:
+        """What these inputs are, in a few words."""
+        spec = InputSpec.from_dict(self.facts["input_spec"])
+        how = f" by {spec.flow_method}" if spec.flow_method else ""
+        shape = " x ".join(map(str, spec.shape))
+        return f"{spec.kind} {shape}{how}, {', '.join(spec.channels)}, {spec.low:g} to {spec.high:g}"
 
-def _cook(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec) -> npt.NDArray[np.float32]:
-    given = corpus.native_spec.flow_method if corpus.native_spec else None
-    if given and spec.kind == "flow" and spec.flow_method != given:
-        logger.warning(
-            "%s holds flow by %s; this network was made for flow by %s.", corpus.name, given, spec.flow_method
-        )
-    if samples and corpus.native_spec is None and not corpus.cropped:
-        logger.warning(
-            "%s: these pictures show more than the face; the middle square of each is taken, and no face is aligned. "
-            "Scores will suffer; cropped pictures are better.",
-            corpus.name,
-        )
-    inputs = np.empty((len(samples), *spec.shape), np.float32)
-    unreadable: dict[str, str] = {}
-    for i, sample in enumerate(samples):
+    # What is there
+
+    def rows(self) -> list[Row]:
+        """What the table says; nothing if there is no table, or no array that fits it."""
         try:
-            inputs[i] = cook(corpus, sample, spec)
-        except CorpusError as error:
-            unreadable[sample.key] = str(error)
-    if unreadable:
-        said = " ".join(unreadable.values())
-        raise UnreadableError(
-            f"{len(unreadable)} of {len(samples)} clips cannot be read. {said}", frozenset(unreadable)
-        )
-    return inputs
+            rows = [Row(**row) for row in json.loads(self.table.read_text(encoding="utf-8"))["clips"]]
+            return rows if len(self.array()) >= _inputs_among(rows) else []
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def array(self) -> Array:
+        """All inputs, (rows, *shape), not read before they are used.
+
+        Raises:
+            ValueError: If the file holds something else.
+        """
+        array = np.load(self.file, mmap_mode="r", allow_pickle=False)
+        if array.shape[1:] != self.shape or array.dtype != np.float32:
+            raise ValueError(f"{self.file} holds {array.dtype} {array.shape}")
+        return np.asanyarray(array)
+
+    def places(self) -> dict[str, tuple[Row, int]]:
+        """Rows by digest, the latest of each, with their position in the array; -1 for those without input."""
+        found, position = {}, -1
+        for row in self.rows():
+            position += not row.why
+            found[row.digest] = (row, -1 if row.why else position)
+        return found
+
+    def sound(self) -> dict[str, tuple[Row, int]]:
+        """As ``places``, without inputs that are not what the table says."""
+        places = self.places()
+        array = self.array() if places else np.empty(0)
+        return {
+            digest: (row, at) for digest, (row, at) in places.items() if row.why or _sha256(array[at]) == row.sha256
+        }
+
+    @property
+    def fitted_on(self) -> frozenset[str]:
+        """Keys of clips that the inputs were made with parameters of."""
+        try:
+            return frozenset(json.loads(self.table.read_text(encoding="utf-8"))["fitted_on"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return frozenset()
+
+    # Adding to it
+
+    def add(self, outcomes: Iterator[tuple[Row, Array | None]], fitted_on: frozenset[str]) -> None:
+        """Append rows as they come, and in the end put them in their place.
+
+        Raises:
+            CacheError: If the disk is full; what was done before is kept.
+        """
+        done = self.resumed()
+        try:
+            with self.part.open("ab") as part, self.journal.open("a", encoding="utf-8") as journal:
+                for row, values in outcomes:
+                    part.write(b"" if values is None else np.ascontiguousarray(values, np.float32).tobytes())
+                    part.flush()
+                    journal.write(json.dumps(asdict(row)) + "\n")
+                    journal.flush()
+                    done.append(row)
+            self._shelve(done, fitted_on)
+        except OSError as error:
+            if isinstance(error, MerZooError):
+                raise
+            raise CacheError(
+                f"{self.file.parent} cannot be written ({error.strerror}); {len(done)} clips are done and kept. See to "
+                "the disk, and call again to go on."
+            ) from error
+
+    def resumed(self) -> list[Row]:
+        """What a run that was stopped has done, the last row being cut away where it is not whole."""
+        size, rows, end = 4 * int(np.prod(self.shape)), [], 0
+        there = self.part.stat().st_size if self.part.exists() else 0
+        for line in self.journal.read_text(encoding="utf-8").splitlines() if self.journal.exists() else ():
+            try:
+                row = Row(**json.loads(line))
+            except (ValueError, TypeError):
+                break
+            if not row.why and (end + size > there or self._part_sha256(end, size) != row.sha256):
+                break
+            end += 0 if row.why else size
+            rows.append(row)
+        if there or self.journal.exists():
+            with self.part.open("ab") as part:
+                part.truncate(end)
+            _write(self.journal, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+        return rows
+
+    def _part_sha256(self, start: int, size: int) -> str:
+        with self.part.open("rb") as part:
+            part.seek(start)
+            return hashlib.sha256(part.read(size)).hexdigest()
+
+    def _shelve(self, added: list[Row], fitted_on: frozenset[str]) -> None:
+        """The old rows and the new ones in one array under a temporary name, which then takes the old one's place."""
+        old = self.rows()
+        kept = _inputs_among(old)
+        temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as out:
+                shape = (kept + _inputs_among(added), *self.shape)
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(out, header)
+                for values in self.array()[:kept] if kept else ():
+                    out.write(values.tobytes())
+                with self.part.open("rb") as part:
+                    shutil.copyfileobj(part, out)
+            temporary.replace(self.file)
+        finally:
+            temporary.unlink(missing_ok=True)
+        facts = {**self.facts, "fitted_on": sorted(self.fitted_on | fitted_on)}
+        clips = [asdict(row) for row in (*old, *added)]
+        _write(self.table, json.dumps({**facts, "clips": clips}, indent=1, ensure_ascii=False) + "\n")
+        self.part.unlink()
+        self.journal.unlink()
+
+    def locked(self) -> FileLock:
+        """Held by the one process that adds to this shelf; others wait, and then find what it did.
+
+        Raises:
+            CacheError: If the folder cannot be made.
+        """
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CacheError(
+                f"{self.file.parent} cannot be written ({error.strerror}); name another folder."
+            ) from error
+        lock = FileLock(self.file.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.warning("%s: another process prepares it; waiting.", self.file)
+            lock.acquire()
+        return lock
+
+    def remove(self) -> None:
+        """Delete all its files."""
+        for file in (self.table, self.file, self.part, self.journal, self.file.with_suffix(".lock")):
+            file.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class ClipCache:
+    """Cooked inputs on disk, as ``mer_zoo.prepare`` leaves them.
+
+    Pass it as ``cache`` to ``create_dataset`` or ``evaluate``, which then cook as it was cooked.
+
+    Attributes:
+        folder: Where they lie.
+        spec: What network they are for.
+        preparation: What was done before.
+        keys: Of the clips that were asked for.
+        shelves: The arrays, one of each corpus.
+        on_error: What to do about clips that cannot be cooked, ``raise`` or ``skip``.
+    """
+
+    folder: Path
+    spec: InputSpec
+    preparation: Preparation
+    keys: tuple[str, ...]
+    shelves: tuple[Shelf, ...]
+    on_error: str = "raise"
+
+    def __len__(self) -> int:
+        return len(self._rows) - len(self.left_out)
+
+    def __getitem__(self, key: str) -> Array:
+        """The input of one clip, ``spec.shape``.
+
+        Raises:
+            KeyError: If there is none of this clip.
+        """
+        for shelf in self.shelves:
+            for row, position in reversed([*shelf.places().values()]):
+                if row.key == key and position >= 0:
+                    return np.array(shelf.array()[position])
+        raise KeyError(key)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Why clips have no input, by key."""
+        return {row.key: row.why for row in self._rows.values() if row.why}
+
+    @cached_property
+    def _rows(self) -> dict[str, Row]:
+        """The latest row of each clip that was asked for."""
+        latest = {row.key: row for shelf in self.shelves for row in shelf.rows()}
+        return {key: latest[key] for key in self.keys if key in latest}
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """A row for each clip that was asked for: key, person, source, apex, apex_by, why, sha256 and digest."""
+        import pandas as pd
+
+        rows = [{"person": row.key.rpartition("/")[0], **asdict(row)} for row in self._rows.values()]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+COLUMNS = ("key", "person", "source", "apex", "apex_by", "why", "sha256", "digest")
+
+
+def shelves_in(folder: Path) -> list[Shelf]:
+    """All that lie in a folder, by name; files that are none of ours are left alone."""
+    found = []
+    for table in sorted(folder.glob("*-????????????????.json")):
+        try:
+            facts = json.loads(table.read_text(encoding="utf-8"))
+            facts.pop("clips")
+            facts.pop("fitted_on")
+            found.append(Shelf(table.with_suffix(".npy"), facts))
+        except (OSError, ValueError, KeyError, TypeError, MerZooError):
+            logger.debug("%s is no table of a cache.", table)
+    return found
+
+
+def digest_of(corpus: Corpus, sample: Sample) -> str:
+    """What tells this clip, as it lies on disk now, from all others."""
+    return hashlib.sha256(f"{sample.key} {corpus.fingerprint(sample)}".encode()).hexdigest()[:16]
+
+
+def row_of(corpus: Corpus, digest: str, outcome: tuple[Sample, Array | MerZooError]) -> tuple[Row, Array | None]:
+    """What the table will say of a clip, and its input."""
+    sample, values = outcome
+    by = next((flag.removeprefix("apex_by_") for flag in sample.flags if flag.startswith("apex_by_")), "")
+    facts: dict[str, Any] = {"key": sample.key, "digest": digest, "source": _source(corpus, sample)}
+    if isinstance(values, MerZooError):
+        return Row(**facts, why=str(values)), None
+    return Row(**facts, sha256=_sha256(values), apex=sample.apex if by else None, apex_by=by), values
+
+
+def _source(corpus: Corpus, sample: Sample) -> str:
+    try:
+        files = corpus.frames(sample)
+    except MerZooError:
+        return ""
+    return f"{files[0].parent.name}/{files[0].name}, {len(files)} pictures"
 
 
 def _cooks(corpus: Corpus) -> list[str]:
@@ -108,10 +348,22 @@ def _cooks(corpus: Corpus) -> list[str]:
         return []
     import cv2
 
-    return [f"cook {VERSION}", f"cv2 {cv2.getVersionString()}", f"scikit-image {version('scikit-image')}"]
+    libraries = ("scikit-image", "pillow", "scipy")
+    return [f"cook {VERSION}", f"cv2 {cv2.getVersionString()}", *(f"{name} {version(name)}" for name in libraries)]
 
 
-def _digest(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec) -> str:
-    parts = [json.dumps(spec.to_dict(), sort_keys=True), *_cooks(corpus)]
-    parts += [f"{sample.key} {corpus.fingerprint(sample)}" for sample in samples]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+def _inputs_among(rows: Sequence[Row]) -> int:
+    return sum(not row.why for row in rows)
+
+
+def _sha256(values: npt.NDArray[np.float32]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values, np.float32).data).hexdigest()
+
+
+def _write(file: Path, text: str) -> None:
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,132 @@
+"""``mer-zoo prepare``, ``cache`` and ``predict``: from raw frames to inputs, and to what a network says of them."""
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mer_zoo
+from mer_zoo.cli_runs import add_corpora, corpora_of
+from mer_zoo.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from mer_zoo.preprocessing.faces import Aligner
+
+Words = argparse.Namespace
+
+
+def add_prepare(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``mer-zoo prepare``."""
+    add = parser.add_argument
+    add("protocol", metavar="PROTOCOL", help="whose clips: a name that `mer-zoo protocols` lists")
+    add("--model", default="ststnet", metavar="MODEL", help="the network that will eat them (%(default)s)")
+    add("--out", type=Path, metavar="FOLDER", help="where to keep them (the user's cache directory)")
+    add("--apex", default="middle", metavar="HOW", help="where none is coded: middle, difference or lbp (%(default)s)")
+    add("--jobs", type=int, default=1, metavar="N", help="processes side by side (%(default)s)")
+    add(
+        "--on-error", default="raise", choices=("raise", "skip"), help="about clips that cannot be cooked (%(default)s)"
+    )
+    _add_alignment(parser, default="none")
+    add_corpora(parser)
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``mer-zoo cache``."""
+    parser.add_argument("action", choices=("ls", "rm"), help="list what is kept, or delete it")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="only what begins so; `rm` needs it, or --all")
+    parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where it lies (the user's cache directory)")
+    parser.add_argument("--all", action="store_true", help="delete everything")
+
+
+def add_predict(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``mer-zoo predict``."""
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a name with weights, as `mer-zoo models` lists them; or local-dir:, hf-hub:")
+    add("source", type=Path, metavar="SOURCE", help="a video, or a folder of frames")
+    add(
+        "--clip", metavar="ONSET,APEX,OFFSET", help="numbers of frames from 0, the apex may be empty (windows over all)"
+    )
+    add("--fps", type=float, metavar="N", help="frames a second (what the video says)")
+    add("--seconds", type=float, default=0.5, metavar="N", help="length of a window (%(default)s)")
+    add("--out", type=Path, metavar="FILE", help="a picture: faces, where the network looked, probabilities")
+    _add_alignment(parser, default="mtcnn")
+
+
+def prepare(words: Words) -> None:
+    """Cook as ``mer_zoo.prepare`` does, and say what is there."""
+    from mer_zoo.preprocessing.cache import user_folder
+
+    protocol = mer_zoo.get_protocol(words.protocol)
+    cache = mer_zoo.prepare(
+        protocol,
+        corpora_of(words, protocol),
+        mer_zoo.input_spec(words.model),
+        words.out or user_folder(),
+        preparation=mer_zoo.Preparation(_aligner(words), words.apex),
+        jobs=words.jobs,
+        on_error=words.on_error,
+    )
+    guessed = Counter(how for how in cache.table["apex_by"] if how)
+    print(f"{len(cache)} of {len(cache.keys)} clips of {protocol.name} for {words.model}:")
+    for shelf in cache.shelves:
+        print(printable(f"  {shelf.file}", sys.stdout))
+    if guessed:
+        print(f"Apexes that no sheet gives: {', '.join(f'{number} by {how}' for how, number in guessed.items())}.")
+    for key, why in cache.left_out.items():
+        print(printable(f"Left out, {key}: {why}", sys.stdout))
+
+
+def cache(words: Words) -> None:
+    """List what is kept, or delete it.
+
+    Raises:
+        InputError: If ``rm`` is told neither a name nor ``--all``, or nothing has that name.
+    """
+    from mer_zoo.preprocessing.cache import shelves_in, user_folder
+
+    folder = (words.folder or user_folder()).expanduser()
+    if words.action == "rm" and not words.name and not words.all:
+        raise InputError("cache rm needs the beginning of a name that `mer-zoo cache ls` lists, or --all.")
+    shelves = [shelf for shelf in shelves_in(folder) if shelf.file.name.startswith(words.name or "")]
+    if words.name and not shelves:
+        raise InputError(f"Nothing in {folder} begins with {words.name!r}; `mer-zoo cache ls` lists what is there.")
+    for shelf in shelves:
+        rows = shelf.rows()
+        size = shelf.file.stat().st_size / 1e6 if shelf.file.exists() else 0.0
+        print(printable(f"{shelf.file.stem}  {len(rows)} clips  {size:.1f} MB  {shelf.says}", sys.stdout))
+        if words.action == "rm":
+            shelf.remove()
+    print(printable(f"{'Deleted' if words.action == 'rm' else 'There are'} {len(shelves)} in {folder}", sys.stdout))
+
+
+def predict(words: Words) -> None:
+    """Ask as ``mer_zoo.predict`` does, print the table, and draw the picture if one is asked for."""
+    clip = _clip(words.clip) if words.clip else None
+    said = mer_zoo.predict(
+        words.model, words.source, clip=clip, fps=words.fps, aligner=_aligner(words), seconds=words.seconds
+    )
+    print(printable(str(said), sys.stdout))
+    if words.out:
+        print(printable(f"Wrote {said.save(words.out)}", sys.stdout))
+
+
+def _add_alignment(parser: argparse.ArgumentParser, default: str) -> None:
+    add = parser.add_argument
+    what = "how faces are found: mtcnn, dlib, mediapipe, precomputed, or none for faces that are cut out (%(default)s)"
+    add("--align", default=default, metavar="HOW", help=what)
+    add("--align-file", metavar="FILE", help="what dlib, mediapipe or precomputed read")
+    add("--fallback", default="error", choices=("error", "center"), help="where no face is found (%(default)s)")
+
+
+def _aligner(words: Words) -> "Aligner":
+    return mer_zoo.Aligner(words.align, fallback=words.fallback, model=words.align_file)
+
+
+def _clip(text: str) -> tuple[int, int | None, int]:
+    parts = text.split(",")
+    try:
+        onset, apex, offset = parts
+        return int(onset), int(apex) if apex.strip() else None, int(offset)
+    except ValueError:
+        raise InputError(f"--clip {text!r}; expected ONSET,APEX,OFFSET such as 12,20,31, or 12,,31.") from None

@@ -1,0 +1,298 @@
+"""What a network says of one video, folder or array: probabilities over time, and a picture of how it came to them."""
+
+import itertools
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mer_zoo.errors import FaceError, InputError
+from mer_zoo.models import create_model
+from mer_zoo.preprocessing.apex import find_apex
+from mer_zoo.preprocessing.cook import Array, cook_flow, cook_frames, magnified
+from mer_zoo.preprocessing.faces import Aligner
+from mer_zoo.preprocessing.video import Film, Source, open_film
+from mer_zoo.types import InputSpec, spec_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Frames = npt.NDArray[np.uint8]
+Clip = tuple[int, int | None, int]  # onset, apex or None, offset
+
+SECONDS = 0.5  # of a window: a micro-expression lasts as long at the most (Yan et al., J. Nonverbal Behavior 2013)
+OVERLAP = 2  # windows that each frame is in
+
+CAVEAT = (
+    "These numbers say which class of its training data a clip resembles most, and they add to one even if it shows "
+    "no expression at all. They do not say what a person feels, thinks or hides, and nothing may be decided by them."
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """One clip that was looked at.
+
+    Attributes:
+        onset: Number of its first frame, from 0.
+        apex: Of the frame that flow goes to.
+        offset: Of its last frame.
+        others: How many smaller faces were in its first frame.
+        why: Why nothing can be said of it; empty if something can.
+    """
+
+    onset: int
+    apex: int
+    offset: int
+    others: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Probabilities of the windows of one source.
+
+    Attributes:
+        name: Of the source.
+        classes: Names of the N classes.
+        windows: W clips, in order.
+        probabilities: (W, N), 0 to 1, NaN where no face was found. They sum to one over classes, or for networks of
+            action units are each for itself.
+        fps: Frames a second; None if nobody says.
+        faces: (W, S, S) or (W, S, S, 3), the first frame of each window as it was cut out.
+        looked: (W, s, s), 0 to 1: what of the input the answer leans on, by place: the gradient of the most probable
+            class times how far the input is from its channel's median, absolute, summed over channels and time.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    windows: tuple[Window, ...]
+    probabilities: Array
+    fps: float | None
+    faces: Frames = field(repr=False)
+    looked: Array = field(repr=False)
+
+    caveat = CAVEAT
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """A row for each window: onset, apex, offset, seconds (of the apex), p_<class>, faces, why there is none."""
+        import pandas as pd
+
+        rows = [
+            {
+                "onset": window.onset,
+                "apex": window.apex,
+                "offset": window.offset,
+                "seconds": window.apex / self.fps if self.fps else float("nan"),
+                **{f"p_{name}": float(p) for name, p in zip(self.classes, values, strict=True)},
+                "faces": 0 if window.why else window.others + 1,
+                "why": window.why,
+            }
+            for window, values in zip(self.windows, self.probabilities, strict=True)
+        ]
+        return pd.DataFrame(rows)
+
+    def save(self, file: str | Path) -> Path:
+        """A picture: faces, where the network looked, probabilities over time, and what they do not mean.
+
+        Args:
+            file: Ends in ``.png``, ``.svg`` or ``.pdf``.
+
+        Raises:
+            InputError: If it ends otherwise, or matplotlib, of the extra ``plot``, is not installed.
+        """
+        from mer_zoo.prediction_picture import draw
+
+        return draw(self, Path(file).expanduser())
+
+    def __str__(self) -> str:
+        said = self.table.drop(columns="why" if not any(self.table["why"]) else [])
+        return f"{self.name}\n{said.to_string(index=False, float_format='%.3f')}\n{self.caveat}"
+
+
+def predict(
+    model: nn.Module | str,
+    source: Source,
+    *,
+    clip: Clip | None = None,
+    fps: float | None = None,
+    aligner: Aligner | None = None,
+    seconds: float = SECONDS,
+) -> Prediction:
+    """Ask a network about a video, a folder of frames or an array, prepared as its own input spec says.
+
+    The face is found on the first frame of each window and all frames of it are cut out by one transform. Without a
+    frame rate the whole source is one clip.
+
+    Args:
+        model: A model, or the name of one with weights, such as ``ststnet.synth_3``.
+        source: A video file, a folder of pictures, or uint8 (T, H, W) or (T, H, W, 3).
+        clip: Onset, apex and offset as numbers of frames from 0, the apex perhaps None; None looks at windows.
+        fps: Frames a second; None takes what a video says of itself.
+        aligner: Cuts the face out; None takes mtcnn, of the extra ``face``. ``Aligner("none")`` for frames that show
+            the face only.
+        seconds: Length of a window; each begins where the one before is half over.
+
+    Raises:
+        InputError: If the source is none, has too few frames, the clip lies outside, or the model does not say what
+            it eats.
+        FaceError: If no window shows a face.
+        WeightsError: If a name has no weights.
+    """
+    network = create_model(model, pretrained=True) if isinstance(model, str) else model
+    training = network.training
+    network.eval()
+    try:
+        return _predict(network, open_film(source, fps), clip, aligner or Aligner(), seconds)
+    finally:
+        network.train(training)
+
+
+def _predict(network: nn.Module, film: Film, clip: Clip | None, aligner: Aligner, seconds: float) -> Prediction:
+    spec = _spec(network)
+    if not (np.isfinite(seconds) and seconds > 0):
+        raise InputError(f"seconds is {seconds!r}; expected a positive length of a window.")
+    viewer = _Viewer(network, spec, film, aligner)
+    seen = [viewer.look(part) for part in _parts(film, clip, seconds)]
+    answers = [answer for _, answer in seen if answer is not None]
+    if not answers:
+        raise FaceError(f"{film.name}: none of {len(seen)} windows shows a face. The first: {seen[0][0].why}")
+    nothing = _Answer(*(np.full_like(part, fill) for part, fill in zip(answers[0], (np.nan, 255, 0), strict=True)))
+    shown = [answer or nothing for _, answer in seen]
+    return Prediction(
+        name=film.name,
+        classes=viewer.classes,
+        windows=tuple(window for window, _ in seen),
+        probabilities=np.stack([answer.probabilities for answer in shown]),
+        fps=film.fps,
+        faces=np.stack([answer.face for answer in shown]),
+        looked=np.stack([answer.looked for answer in shown]),
+    )
+
+
+class _Part(NamedTuple):
+    """Frames of a window, (T, H, W[, 3]), the number of the first, and the position of the apex if it is known."""
+
+    frames: Frames
+    onset: int
+    apex: int | None = None
+
+
+class _Answer(NamedTuple):
+    probabilities: Array
+    face: Frames
+    looked: Array
+
+
+class _Viewer:
+    """One network looking at one film."""
+
+    def __init__(self, network: nn.Module, spec: InputSpec, film: Film, aligner: Aligner) -> None:
+        self.network, self.spec, self.film, self.aligner = network, spec, film, aligner
+        number = self._ask(torch.full((1, *spec.shape), spec.low)).shape[1]
+        self.classes = tuple(getattr(network, "classes", ())) or tuple(f"class {i}" for i in range(number))
+
+    def look(self, part: _Part) -> tuple[Window, _Answer | None]:
+        """A window, and what the network says of it if there is a face."""
+        offset = part.onset + len(part.frames) - 1
+        try:
+            name = f"{self.film.name}, frame {part.onset}"
+            faces, others = self._cut_out(part.frames, name)
+        except FaceError as error:
+            return Window(part.onset, part.onset + len(part.frames) // 2, offset, why=str(error)), None
+        apex = part.apex if part.apex is not None else find_apex(faces)
+        values = torch.from_numpy(self._cooked(faces, apex))[None]
+        answer = _Answer(self._probabilities(values), faces[0], self._looked(values))
+        return Window(part.onset, part.onset + apex, offset, others), answer
+
+    def _cut_out(self, frames: Frames, name: str) -> tuple[Frames, int]:
+        """The face of every frame by the first one's place, and how many other faces are there."""
+        if self.aligner.backend == "none":
+            return frames, 0
+        face = self.aligner.find(frames[0], name)
+        return self.aligner.cut(frames, face), face.others
+
+    def _cooked(self, faces: Frames, apex: int) -> Array:
+        clip = magnified(faces, self.spec, self.film.fps)
+        if self.spec.kind != "flow":
+            return cook_frames(clip, self.spec)
+        onset, strongest = np.rint(clip[[0, apex]]).astype(np.uint8)
+        return cook_flow(onset, strongest, self.spec)
+
+    @torch.no_grad()
+    def _probabilities(self, values: Tensor) -> Array:
+        logits = self._ask(values)[0]
+        many = all(re.fullmatch(r"AU\d+", name) for name in self.classes)
+        return np.asarray((logits.sigmoid() if many else logits.softmax(0)).numpy(), np.float32)
+
+    def _looked(self, values: Tensor) -> Array:
+        values = values.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(self._ask(values).max(), values)
+        still = values.detach()
+        middle, _ = still.flatten(2).median(dim=2)
+        away = still - middle.reshape(*still.shape[:2], *[1] * (still.ndim - 2))
+        weight = (slope * away).abs()[0].flatten(0, -3).sum(0)
+        return np.asarray((weight / weight.max().clamp(min=1e-12)).numpy(), np.float32)
+
+    def _ask(self, values: Tensor) -> Tensor:
+        return cast(Tensor, self.network(values.to(next(self.network.parameters()).device)).float().cpu())
+
+
+def _spec(network: nn.Module) -> InputSpec:
+    spec = spec_of(network)
+    if spec is None or spec.unnamed:
+        raise InputError(
+            f"{type(network).__name__} does not say what it eats; set model.input_spec = mer_zoo.InputSpec(…)."
+        )
+    return spec
+
+
+def _parts(film: Film, clip: Clip | None, seconds: float) -> Iterator[_Part]:
+    """The clip that is named, or windows over all of it."""
+    if clip is not None:
+        yield _named(film, clip)
+    elif film.fps is None:
+        yield _Part(_stacked([*film.frames()], film), 0)
+    else:
+        yield from _windows(film, max(2, round(seconds * film.fps)))
+
+
+def _named(film: Film, clip: Clip) -> _Part:
+    onset, apex, offset = clip
+    if not 0 <= onset < offset or not (apex is None or onset < apex <= offset):
+        raise InputError(f"clip is {clip}; expected onset, apex and offset, 0 <= onset < apex <= offset.")
+    frames = [*itertools.islice(film.frames(), onset, offset + 1)]
+    if len(frames) < offset - onset + 1:
+        raise InputError(f"{film.name} has {onset + len(frames)} frames or fewer; clip {clip} reaches to {offset}.")
+    return _Part(_stacked(frames, film), onset, None if apex is None else apex - onset)
+
+
+def _windows(film: Film, length: int) -> Iterator[_Part]:
+    """Windows of so many frames, each from the middle of the one before; the last one ends with the film."""
+    held: deque[Frames] = deque(maxlen=length)
+    number, due = 0, length
+    for number, frame in enumerate(film.frames(), start=1):
+        held.append(frame)
+        if number == due:
+            yield _Part(_stacked(held, film), number - length)
+            due += max(1, length // OVERLAP)
+    if number < length or number > due - max(1, length // OVERLAP):
+        yield _Part(_stacked(held, film), number - len(held))
+
+
+def _stacked(frames: Sequence[Frames], film: Film) -> Frames:
+    if len(frames) < 2:
+        raise InputError(f"{film.name} has {len(frames)} frame; an expression is a change, so expected 2 or more.")
+    colours = {frame.ndim for frame in frames}
+    if len(colours) == 1:
+        return np.stack([*frames])
+    return np.stack([frame if frame.ndim == 3 else np.stack([frame] * 3, axis=-1) for frame in frames])

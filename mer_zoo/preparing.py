@@ -1,0 +1,68 @@
+"""From a protocol and its corpora to inputs on disk, once."""
+
+import logging
+from pathlib import Path
+
+from mer_zoo.errors import InputError
+from mer_zoo.inputs import Roots, open_corpora, select, unreadable
+from mer_zoo.preprocessing.cache import ClipCache
+from mer_zoo.preprocessing.cook import AS_THEY_ARE, Preparation
+from mer_zoo.preprocessing.many import Kitchen, fill
+from mer_zoo.protocols import Protocol, get_protocol
+from mer_zoo.types import InputSpec
+
+logger = logging.getLogger("mer_zoo")
+
+ON_ERROR = ("raise", "skip")
+
+
+def prepare(
+    protocol: str | Protocol,
+    roots: Roots | None,
+    spec: InputSpec,
+    folder: str | Path,
+    *,
+    preparation: Preparation = AS_THEY_ARE,
+    jobs: int = 1,
+    on_error: str = "raise",
+) -> ClipCache:
+    """Cook the clips of a protocol for a network, and keep what comes out.
+
+    What is there already is not made again, and a call that was stopped is gone on from. Two calls may share a folder.
+
+    Args:
+        protocol: A protocol or its name.
+        roots: As for ``create_dataset``.
+        spec: What the network eats; see ``input_spec``.
+        folder: Where the arrays and their tables are kept: one of each for a corpus and a way of cooking.
+        preparation: How faces are cut out of whole pictures, and apexes found where none is coded.
+        jobs: Processes side by side.
+        on_error: ``raise``: when all others are done, name every clip that cannot be cooked, and why. ``skip``: say so
+            in the table alone, and go without them.
+
+    Returns:
+        The cache, for ``create_dataset(…, cache=…)`` and ``evaluate(…, cache=…)``.
+
+    Raises:
+        UnreadableError: If clips cannot be read or cooked, or show no face.
+        InputError: If an argument is not allowed, or a corpus cannot give what the spec asks for.
+        CorpusError: If a folder holds another corpus or no clip that takes part.
+        CacheError: If the folder cannot be written to; what is done is kept.
+    """
+    protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
+        raise InputError(f"jobs is {jobs!r}; expected a whole number, 1 or more.")
+    if on_error not in ON_ERROR:
+        raise InputError(f"on_error is {on_error!r}; expected one of {', '.join(ON_ERROR)}.")
+    corpora = open_corpora(protocol, roots)
+    chosen = select(protocol, corpora)
+    kitchen = Kitchen(Path(folder).expanduser(), preparation, jobs)
+    shelves = tuple(fill(corpora[name], part, spec, kitchen) for name, part in chosen.items())
+    keys = tuple(sample.key for part in chosen.values() for sample in part)
+    cache = ClipCache(Path(folder).expanduser(), spec, preparation, keys, shelves, on_error)
+    missing = cache.left_out
+    if missing and on_error == "raise":
+        raise unreadable(missing, len(keys))
+    if missing:
+        logger.warning("%d of %d clips are left out; the table says why.", len(missing), len(keys))
+    return cache

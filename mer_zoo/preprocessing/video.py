@@ -1,0 +1,177 @@
+"""Frames of a video file, a folder of pictures or an array, one after the other."""
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mer_zoo.datasets._pictures import read_picture
+from mer_zoo.errors import CorpusError, InputError
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+
+Frame = npt.NDArray[np.uint8]
+Source = str | Path | npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Film:
+    """Frames in order, each (H, W) grey or (H, W, 3) RGB, 0..255, of one size; a video is read as it is asked for.
+
+    Attributes:
+        name: For messages.
+        fps: Frames a second, or None where nobody says.
+        source: Where the frames are.
+    """
+
+    name: str
+    fps: float | None
+    source: Path | list[Path] | npt.NDArray[np.uint8]
+
+    def frames(self) -> Iterator[Frame]:
+        """Every frame.
+
+        Raises:
+            InputError: If there is none, or one cannot be read or is of another size than the first.
+        """
+        shape: tuple[int, ...] | None = None
+        for number, frame in enumerate(self._each()):
+            if shape is not None and frame.shape[:2] != shape[:2]:
+                raise InputError(
+                    f"{self.name}, frame {number}: {frame.shape[:2]} pixels; expected {shape[:2]} as the first."
+                )
+            shape = frame.shape
+            yield frame
+        if shape is None:
+            raise InputError(f"{self.name} holds no frame. Is it whole? Fetch it anew.")
+
+    def _each(self) -> Iterator[Frame]:
+        if isinstance(self.source, Path):
+            return _decoded(self.source)
+        if isinstance(self.source, list):
+            return _read(self.source)
+        return iter(self.source)
+
+
+def open_film(source: Source, fps: float | None = None) -> Film:
+    """The frames of a video file, of a folder of pictures in the order of their numbers, or of (T, H, W[, 3]) uint8.
+
+    Videos are read by PyAV where the extra ``video`` is installed, else by OpenCV.
+
+    Args:
+        source: Where the frames are.
+        fps: Frames a second; None takes what a video says of itself.
+
+    Raises:
+        InputError: If nothing is there, it is no such thing, or ``fps`` is not positive.
+    """
+    if fps is not None and not (np.isfinite(fps) and fps > 0):
+        raise InputError(f"fps is {fps!r}; expected a positive number of frames a second.")
+    if isinstance(source, np.ndarray):
+        return Film("the array", fps, _checked(source))
+    place = Path(source).expanduser()
+    if place.is_dir():
+        return Film(place.name, fps, _pictures(place))
+    if not place.is_file():
+        raise InputError(f"{place} is not there; expected a video, or a folder of pictures.")
+    return Film(place.name, fps or _rate(place), place)
+
+
+def _checked(frames: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if np.issubdtype(frames.dtype, np.floating) and not np.isfinite(frames).all():
+        raise InputError(f"The array {frames.dtype} {frames.shape} holds NaN or infinity; expected uint8, 0..255.")
+    if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or frames.shape[3:] not in ((), (3,)) or not len(frames):
+        raise InputError(
+            f"The array is {frames.dtype} {frames.shape}; expected uint8 (T, H, W) or (T, H, W, 3), 0..255."
+        )
+    return frames
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """In the order of the last number in their names."""
+    found = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES]
+    if not found:
+        raise InputError(f"{folder} holds no picture ({', '.join(PICTURES)}); expected the frames of one clip.")
+
+    def order(file: Path) -> tuple[int, str]:
+        numbers = re.findall(r"\d+", file.stem)
+        return int(numbers[-1]) if numbers else -1, file.name
+
+    return sorted(found, key=order)
+
+
+def _read(files: list[Path]) -> Iterator[Frame]:
+    for file in files:
+        try:
+            yield read_picture(file)
+        except CorpusError as error:
+            raise InputError(str(error)) from error
+
+
+def _with_av() -> bool:
+    return importlib.util.find_spec("av") is not None
+
+
+def _rate(file: Path) -> float | None:
+    """What the file says of itself.
+
+    Raises:
+        InputError: If it is no video.
+    """
+    if _with_av():
+        import av
+
+        try:
+            with av.open(str(file)) as container:
+                rate = container.streams.video[0].average_rate if container.streams.video else None
+        except (av.FFmpegError, OSError) as error:
+            raise InputError(_no_video(file)) from error
+        return float(rate) if rate else None
+    import cv2
+
+    capture = cv2.VideoCapture(str(file))
+    try:
+        if not capture.isOpened():
+            raise InputError(_no_video(file))
+        rate = capture.get(cv2.CAP_PROP_FPS)
+    finally:
+        capture.release()
+    return rate if rate and np.isfinite(rate) and rate > 0 else None
+
+
+def _no_video(file: Path) -> str:
+    return f'{file} is no video that can be read here; convert it to MP4 or AVI, or pip install "mer-zoo[video]".'
+
+
+def _decoded(file: Path) -> Iterator[Frame]:
+    return _by_av(file) if _with_av() else _by_opencv(file)
+
+
+def _by_av(file: Path) -> Iterator[Frame]:
+    import av
+
+    try:
+        with av.open(str(file)) as container:
+            for frame in container.decode(video=0):
+                yield np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+    except (av.FFmpegError, IndexError) as error:
+        raise InputError(f"{file} cannot be read to its end ({error}). Fetch it anew.") from error
+
+
+def _by_opencv(file: Path) -> Iterator[Frame]:
+    import cv2
+
+    capture = cv2.VideoCapture(str(file))
+    try:
+        while True:
+            more, frame = capture.read()
+            if not more:
+                return
+            yield np.ascontiguousarray(frame[..., ::-1])
+    finally:
+        capture.release()
