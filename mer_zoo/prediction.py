@@ -1,6 +1,7 @@
 """What a network says of one video, folder or array: probabilities over time, and a picture of how it came to them."""
 
 import itertools
+import logging
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,13 +18,15 @@ from torch import Tensor, nn
 from mer_zoo.errors import FaceError, InputError
 from mer_zoo.models import create_model
 from mer_zoo.preprocessing.apex import find_apex
-from mer_zoo.preprocessing.cook import Array, cook_flow, cook_frames, magnified
+from mer_zoo.preprocessing.cook import Array, cook_flow, cook_frames, magnified, square
 from mer_zoo.preprocessing.faces import Aligner
 from mer_zoo.preprocessing.video import Film, Source, open_film
 from mer_zoo.types import InputSpec, spec_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger("mer_zoo")
 
 Frames = npt.NDArray[np.uint8]
 Clip = tuple[int, int | None, int]  # onset, apex or None, offset
@@ -32,8 +35,8 @@ SECONDS = 0.5  # of a window: a micro-expression lasts as long at the most (Yan 
 OVERLAP = 2  # windows that each frame is in
 
 CAVEAT = (
-    "These numbers say which class of its training data a clip resembles most, and they add to one even if it shows "
-    "no expression at all. They do not say what a person feels, thinks or hides, and nothing may be decided by them."
+    "These numbers say how much a clip resembles the classes of the training data; some class leads even where there "
+    "is no expression at all. They do not say what a person feels, thinks or hides: decide nothing by them."
 )
 
 
@@ -115,8 +118,8 @@ class Prediction:
         return draw(self, Path(file).expanduser())
 
     def __str__(self) -> str:
-        said = self.table.drop(columns="why" if not any(self.table["why"]) else [])
-        return f"{self.name}\n{said.to_string(index=False, float_format='%.3f')}\n{self.caveat}"
+        said = self.table.drop(columns="why").to_string(index=False, float_format="%.3f", na_rep="-")
+        return f"{self.name}\n{said}\n{self.caveat}"
 
 
 def predict(
@@ -164,6 +167,9 @@ def _predict(network: nn.Module, film: Film, clip: Clip | None, aligner: Aligner
     viewer = _Viewer(network, spec, film, aligner)
     seen = [viewer.look(part) for part in _parts(film, clip, seconds)]
     answers = [answer for _, answer in seen if answer is not None]
+    crowded = sum(window.others > 0 for window, _ in seen)
+    if crowded:
+        logger.warning("%s: in %d of %d windows of several faces the largest is taken.", film.name, crowded, len(seen))
     if not answers:
         raise FaceError(f"{film.name}: none of {len(seen)} windows shows a face. The first: {seen[0][0].why}")
     nothing = _Answer(*(np.full_like(part, fill) for part, fill in zip(answers[0], (np.nan, 255, 0), strict=True)))
@@ -217,9 +223,9 @@ class _Viewer:
     def _cut_out(self, frames: Frames, name: str) -> tuple[Frames, int]:
         """The face of every frame by the first one's place, and how many other faces are there."""
         if self.aligner.backend == "none":
-            return frames, 0
-        face = self.aligner.find(frames[0], name)
-        return self.aligner.cut(frames, face), face.others
+            return square(frames), 0
+        matrix, others = self.aligner.place(frames[0], where=name)
+        return self.aligner.cut(frames, matrix), others
 
     def _cooked(self, faces: Frames, apex: int) -> Array:
         clip = magnified(faces, self.spec, self.film.fps)

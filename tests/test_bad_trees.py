@@ -378,7 +378,8 @@ def test_of_colour_grey_is_the_brightness(suffix: str, slack: float, tmp_path: P
     colours = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     Image.fromarray(colours).save(tmp_path / f"x.{suffix}")
     seen, grey = read_picture(tmp_path / f"x.{suffix}"), read_picture(tmp_path / f"x.{suffix}", grey=True)
-    assert (grey.shape, grey.dtype) == ((32, 40), np.uint8)
+    assert grey.shape == (32, 40)
+    assert grey.dtype == np.uint8
     difference = np.abs(grey - seen @ np.array([0.299, 0.587, 0.114]))
     assert np.median(difference) < 0.501  # what a JPEG's colours were clipped by is another matter
     assert (difference if suffix != "jpg" else difference[:1]).min() < slack

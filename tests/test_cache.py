@@ -259,7 +259,8 @@ def test_who_reads_while_rows_are_added_finds_what_belongs_together(casme2: Path
     kitchen = Kitchen(tmp_path)
     shelf = fill(corpus, samples[:2], CLIP, kitchen)
     expected = {sample.key: cook(corpus, sample, CLIP) for sample in samples}
-    stop, wrong = threading.Event(), []
+    stop = threading.Event()
+    wrong: list[str] = []
 
     def read() -> None:
         while not stop.is_set():
@@ -439,3 +440,8 @@ def test_a_shelf_without_files_is_empty(casme2: Path, tmp_path: Path) -> None:
     corpus, _ = selected(casme2)
     shelf = Shelf.of(tmp_path, corpus, CLIP, Preparation())
     assert (shelf.rows(), shelf.fitted_on, shelf.resumed()) == ([], frozenset(), [])
+
+
+def test_no_aligner_is_no_aligner_however_it_is_said() -> None:
+    assert Preparation(mer_zoo.Aligner("none")) == Preparation()
+    assert Preparation(mer_zoo.Aligner("none")).says == Preparation().says

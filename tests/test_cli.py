@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,7 @@ def _commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> I
 
 COMMANDS = list(_commands(_parser()))
 BEFORE: dict[tuple[str, ...], str] = {  # what an example needs
+    ("prepare",): "specimen casme2 CASME2",
     ("report",): "evaluate svm synthetic-3 --set synthetic_flow.subjects=3 --out runs/svm",
     ("verify",): "specimen smic SMIC_all_cropped",
 }
@@ -61,6 +63,13 @@ def _a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+def _write_clip(folder: Path) -> None:
+    faces: Any = mer_zoo.open_corpus("synthetic", subjects=2, clips_per_subject=3)
+    folder.mkdir()
+    for number, frame in enumerate(faces.clip(faces.samples[0])):
+        Image.fromarray(frame).save(folder / f"{number}.png")
+
+
 # Help, lists and the program itself
 
 
@@ -71,6 +80,8 @@ def test_the_example_of_every_help_runs(words: tuple[str, ...], capsys: Output) 
     assert examples
     if words == ("push",):
         mer_zoo.save_pretrained(mer_zoo.create_model("ststnet"), "my_model")
+    if words == ("predict",):
+        _write_clip(Path("CLIP"))
     if words in BEFORE:
         assert main(shlex.split(BEFORE[words])) == 0
         capsys.readouterr()

