@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from skimage import data
 
 import mer_zoo
 from mer_zoo.datasets._base import CORPORA
@@ -36,6 +39,15 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
         assert command in (ROOT / ".ci" / "run").read_text()
 
 
+def _write_video(file: Path) -> None:
+    """A second of a photograph that moves a little."""
+    face = data.astronaut()[:320, 60:380, ::-1]
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 320))
+    for number in range(10):
+        writer.write(np.roll(face, number % 3, axis=0))
+    writer.release()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_the_code_of_every_page_runs(page: Path, tmp_path: Path) -> None:
     """As it stands, on a specimen, but for one epoch."""
@@ -45,6 +57,7 @@ def test_the_code_of_every_page_runs(page: Path, tmp_path: Path) -> None:
     MEGC2019Flow.write_specimen(tmp_path / "FOLDER")
     for folder in ("SMIC", "CASME2", "SAMM"):
         CORPORA.get(folder.lower()).write_specimen(tmp_path / folder)
+    _write_video(tmp_path / "interview.mp4")
     code = "\n".join(blocks).replace("epochs=20, ", "").replace("Recipe(", "Recipe(epochs=1, ")
     (tmp_path / "page.py").write_text(code)
     done = _run("page.py", cwd=tmp_path)

@@ -1,0 +1,202 @@
+"""What is done to frames before a network's spec, and by it: alignment, apex, magnification, interpolation."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import mer_zoo
+from mer_zoo.datasets import Corpus, _pictures
+from mer_zoo.datasets._base import CORPORA
+from mer_zoo.errors import FaceError, InputError, UnreadableError
+from mer_zoo.preprocessing.apex import find_apex
+from mer_zoo.preprocessing.cook import Preparation, cook, cook_flow, cook_frames, with_apex
+from mer_zoo.preprocessing.faces import Aligner
+from mer_zoo.preprocessing.magnify import Band, magnify
+from mer_zoo.preprocessing.temporal import interpolate
+from mer_zoo.types import InputSpec
+
+CLIP = InputSpec("clip", ("grey",), size=24, frames=7, high=255.0)
+FLOW = InputSpec("flow", ("u", "v"), size=32, low=-4, high=4)
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("copies")
+    for name in ("casme2", "smic", "samm"):
+        CORPORA.get(name).write_specimen(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def smic(copies: Path) -> Corpus:
+    return mer_zoo.open_corpus("smic", copies / "smic")
+
+
+@pytest.fixture(scope="module")
+def casme2(copies: Path) -> Corpus:
+    return mer_zoo.open_corpus("casme2", copies / "casme2")
+
+
+def _small(clip: npt.NDArray[Any], size: int = 24) -> npt.NDArray[np.float32]:
+    """Grey frames made small by areas, without our code."""
+    import cv2
+
+    grey = clip if clip.ndim == 3 else clip @ np.array([0.299, 0.587, 0.114])
+    return np.stack(
+        [cv2.resize(frame.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) for frame in grey]
+    )
+
+
+# Frames
+
+
+@pytest.mark.parametrize("method", ["linear", "tim", "nearest"])
+def test_frames_are_interpolated_as_the_spec_says(method: str, smic: Corpus) -> None:
+    sample = smic.samples[0]
+    found = cook(smic, sample, replace(CLIP, interpolation=method))
+    expected = interpolate(_small(smic.clip(sample)), 7, method).clip(0, 255)
+    np.testing.assert_allclose(found[0], expected, atol=1.0)  # grey of a JPEG is rounded
+
+
+def test_frames_with_gaps_lie_at_their_true_times(tmp_path: Path) -> None:
+    CORPORA.get("casme2").write_specimen(tmp_path)
+    casme2 = mer_zoo.open_corpus("casme2", tmp_path)
+    for lost in casme2.frames(casme2.samples[2])[2:4]:
+        lost.unlink()
+    casme2 = mer_zoo.open_corpus("casme2", tmp_path)
+    sample = casme2.samples[2]
+    assert "frames_with_gaps" in sample.flags
+    times = casme2.frame_numbers(sample)
+    assert len(times) < times[-1] - times[0] + 1
+    small = _small(casme2.clip(sample))
+    expected = [
+        np.array([np.interp(t, times, pixel) for pixel in small.reshape(len(small), -1).T])
+        for t in np.linspace(times[0], times[-1], 7)
+    ]
+    np.testing.assert_allclose(cook(casme2, sample, CLIP)[0].reshape(7, -1), expected, atol=1.0)
+
+
+def test_flow_reads_two_pictures(casme2: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = next(s for s in casme2.samples if casme2.coded_apex(s) is not None)
+    read: list[str] = []
+    real = _pictures.read_picture
+
+    def noting(file: Path, grey: bool) -> Any:
+        read.append(file.name)
+        return real(file, grey)
+
+    monkeypatch.setattr(_pictures, "read_picture", noting)
+    cook(casme2, sample, FLOW)
+    files = casme2.frames(sample)
+    assert read == [files[0].name, files[casme2.apex_index(sample)].name]
+
+
+# Magnification
+
+
+@pytest.fixture(scope="module")
+def moving() -> Corpus:
+    return mer_zoo.open_corpus("synthetic", subjects=2, clips_per_subject=3, size=48)
+
+
+def test_a_clip_is_magnified_at_its_true_rate(moving: Corpus) -> None:
+    sample = moving.samples[0]
+    assert sample.fps is not None
+    band = (sample.fps / 40, sample.fps / 4)
+    clip = moving.clip(sample)
+    large = magnify(clip, sample.fps, 5, Band(*band)).clip(0, 255)
+    found = cook(moving, sample, replace(CLIP, magnification=5, band=band))
+    np.testing.assert_allclose(found, cook_frames(large, CLIP), atol=1e-4)
+    assert np.abs(found - cook(moving, sample, CLIP)).max() > 1
+    pair = np.rint(large[[0, moving.apex_index(sample)]]).astype(np.uint8)
+    flow = cook(moving, sample, replace(FLOW, magnification=5, band=band))
+    np.testing.assert_allclose(flow, cook_flow(pair[0], pair[1], FLOW), atol=1e-5)
+
+
+def test_without_a_rate_nothing_is_magnified(casme2: Corpus) -> None:
+    sample = replace(casme2.samples[0], fps=None)
+    with pytest.raises(InputError, match=rf"^{sample.key}: magnifying needs the frame rate"):
+        cook(casme2, sample, replace(CLIP, magnification=2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"interpolation": "cubic"}, r"interpolation 'cubic'; expected \('linear', 'tim', 'nearest'\)"),
+        ({"magnification": 0.5}, "magnification 0.5; expected 1 or more"),
+        ({"magnification": float("nan")}, "magnification nan; expected a finite number"),
+        ({"band": (3, 1)}, "band .3, 1.; expected two frequencies"),
+        ({"band": (1,)}, "band .1,.; expected two frequencies"),
+    ],
+)
+def test_specs_that_contradict_themselves(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        replace(CLIP, **changes)
+
+
+def test_a_spec_survives_being_saved() -> None:
+    spec = replace(CLIP, interpolation="tim", magnification=3.0, band=(1, 4))
+    assert InputSpec.from_dict(spec.to_dict()) == spec
+    old = {key: value for key, value in CLIP.to_dict().items() if key not in ("interpolation", "magnification", "band")}
+    assert InputSpec.from_dict(old) == CLIP
+
+
+# Apex
+
+
+@pytest.mark.parametrize("method", ["middle", "difference", "lbp"])
+def test_an_apex_that_is_missing_is_found(method: str, smic: Corpus) -> None:
+    sample = smic.samples[1]
+    assert smic.coded_apex(sample) is None
+    found = with_apex(smic, sample, Preparation(apex=method))
+    numbers, clip = smic.frame_numbers(sample), smic.take(sample, grey=True)
+    assert found.apex == numbers[find_apex(clip, method)]
+    assert found.flags == (*sample.flags, f"apex_by_{method}")
+    assert with_apex(smic, found, Preparation(apex="middle")) == found
+
+
+# Alignment
+
+
+def _eyes(folder: Path, corpus: Corpus, eyes: tuple[float, float, float, float]) -> Preparation:
+    with (folder / "eyes.csv").open("w", newline="") as out:
+        rows = csv.writer(out)
+        rows.writerow(["name", "left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"])
+        rows.writerows([sample.key, *eyes] for sample in corpus.samples[1:])
+    return Preparation(Aligner("precomputed", size=32, model=str(folder / "eyes.csv")))
+
+
+def test_whole_pictures_are_aligned_by_the_first_frame(copies: Path, tmp_path: Path) -> None:
+    samm = mer_zoo.open_corpus("samm", copies / "samm", form="raw")
+    assert not samm.cropped
+    preparation = _eyes(tmp_path, samm, (30, 30, 60, 30))
+    aligner = preparation.aligner
+    assert aligner is not None
+    sample = samm.samples[1]
+    clip = samm.clip(sample)
+    apex = samm.apex_index(sample)
+    faces = aligner.align(clip[[0, apex]], sample.key)
+    np.testing.assert_allclose(cook(samm, sample, FLOW, preparation), cook_flow(faces[0], faces[1], FLOW), atol=1e-5)
+    assert (cook(samm, sample, FLOW, preparation) != cook(samm, sample, FLOW)).any()
+    with pytest.raises(FaceError, match=rf"{samm.samples[0].key}, frame 0: .*has no row named"):
+        cook(samm, samm.samples[0], FLOW, preparation)
+
+
+def test_clips_without_a_face_are_named_when_the_rest_is_done(copies: Path, tmp_path: Path) -> None:
+    samm = mer_zoo.open_corpus("samm", copies / "samm", form="raw")
+    samples = mer_zoo.get_protocol("samm-3").select(samm.samples)
+    preparation = _eyes(tmp_path, samm, (30, 30, 60, 30))
+    lacking = {samm.samples[0].key} & {sample.key for sample in samples}
+    how: dict[str, Any] = {"preparation": preparation}
+    if lacking:
+        with pytest.raises(UnreadableError, match="1 of"):
+            mer_zoo.prepare("samm-3", {"samm": samm}, FLOW, tmp_path / "cache", **how)
+    cache = mer_zoo.prepare("samm-3", {"samm": samm}, FLOW, tmp_path / "cache", on_error="skip", **how)
+    assert set(cache.left_out) == lacking
+    for sample in samples[1:3]:
+        np.testing.assert_array_equal(cache[sample.key], cook(samm, sample, FLOW, preparation))
