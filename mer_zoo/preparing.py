@@ -57,12 +57,13 @@ def prepare(
     corpora = open_corpora(protocol, roots)
     chosen = select(protocol, corpora)
     kitchen = Kitchen(Path(folder).expanduser(), preparation, jobs)
-    shelves = tuple(fill(corpora[name], part, spec, kitchen) for name, part in chosen.items())
-    keys = tuple(sample.key for part in chosen.values() for sample in part)
-    cache = ClipCache(Path(folder).expanduser(), spec, preparation, keys, shelves, on_error)
+    filled = [fill(corpora[name], part, spec, kitchen) for name, part in chosen.items()]
+    digests = {key: digest for _, part in filled for key, digest in part.items()}
+    shelves = tuple(shelf for shelf, _ in filled)
+    cache = ClipCache(Path(folder).expanduser(), spec, preparation, digests, shelves, on_error)
     missing = cache.left_out
     if missing and on_error == "raise":
-        raise unreadable(missing, len(keys))
+        raise unreadable(missing, len(cache.keys))
     if missing:
-        logger.warning("%d of %d clips are left out; the table says why.", len(missing), len(keys))
+        logger.warning("%d of %d clips are left out; the table says why.", len(missing), len(cache.keys))
     return cache

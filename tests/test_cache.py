@@ -191,6 +191,27 @@ def test_one_row_that_was_written_over_is_cooked_again(casme2: Path, tmp_path: P
     np.testing.assert_array_equal(again[key], expected)
 
 
+def test_two_copies_that_differ_are_not_mixed_up(tmp_path: Path) -> None:
+    roots = [tmp_path / name for name in ("one", "two")]
+    for root in roots:
+        CORPORA.get("casme2").write_specimen(root)
+    corpus, samples = selected(roots[1])
+    for file in corpus.frames(samples[0]):
+        _darken(file)
+    first, second, again = (prepared(root, tmp_path / "cache") for root in (*roots, roots[0]))
+    key = samples[0].key
+    np.testing.assert_array_equal(again[key], first[key])
+    assert (second[key] < first[key]).any()
+    assert again.table.equals(first.table)
+
+
+def _darken(file: Path) -> None:
+    from PIL import Image
+
+    with Image.open(file) as picture:
+        picture.point(lambda value: value // 2).save(file)
+
+
 # What is stopped goes on
 
 PROGRAM = """
@@ -257,7 +278,7 @@ def test_two_processes_build_the_same_cache(casme2: Path, tmp_path: Path) -> Non
 def test_who_reads_while_rows_are_added_finds_what_belongs_together(casme2: Path, tmp_path: Path) -> None:
     corpus, samples = selected(casme2)
     kitchen = Kitchen(tmp_path)
-    shelf = fill(corpus, samples[:2], CLIP, kitchen)
+    shelf, _ = fill(corpus, samples[:2], CLIP, kitchen)
     expected = {sample.key: cook(corpus, sample, CLIP) for sample in samples}
     stop = threading.Event()
     wrong: list[str] = []

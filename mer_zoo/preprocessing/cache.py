@@ -5,12 +5,13 @@ run that is stopped goes on where it was; then a longer array takes the place of
 reads meanwhile finds an array that fits its table.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -130,13 +131,11 @@ class Shelf:
             found[row.digest] = (row, -1 if row.why else position)
         return found
 
-    def sound(self) -> dict[str, tuple[Row, int]]:
-        """As ``places``, without inputs that are not what the table says."""
-        places = self.places()
-        array = self.array() if places else np.empty(0)
-        return {
-            digest: (row, at) for digest, (row, at) in places.items() if row.why or _sha256(array[at]) == row.sha256
-        }
+    def sound(self, digests: Collection[str]) -> dict[str, Row]:
+        """Those of these rows whose inputs are what the table says, or that have none."""
+        asked = {digest: place for digest, place in self.places().items() if digest in digests}
+        array = self.array() if asked else np.empty(0)
+        return {digest: row for digest, (row, at) in asked.items() if row.why or _sha256(array[at]) == row.sha256}
 
     @property
     def fitted_on(self) -> frozenset[str]:
@@ -148,13 +147,12 @@ class Shelf:
 
     # Adding to it
 
-    def add(self, outcomes: Iterator[tuple[Row, Array | None]], fitted_on: frozenset[str]) -> None:
-        """Append rows as they come, and in the end put them in their place.
+    def add(self, done: list[Row], outcomes: Iterator[tuple[Row, Array | None]], fitted_on: frozenset[str]) -> None:
+        """Append rows as they come to those that are ``resumed``, and in the end put all in their place.
 
         Raises:
             CacheError: If the disk is full; what was done before is kept.
         """
-        done = self.resumed()
         try:
             with self.part.open("ab") as part, self.journal.open("a", encoding="utf-8") as journal:
                 for row, values in outcomes:
@@ -219,7 +217,8 @@ class Shelf:
         self.part.unlink()
         self.journal.unlink()
 
-    def locked(self) -> FileLock:
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
         """Held by the one process that adds to this shelf; others wait, and then find what it did.
 
         Raises:
@@ -237,7 +236,10 @@ class Shelf:
         except Timeout:
             logger.warning("%s: another process prepares it; waiting.", self.file)
             lock.acquire()
-        return lock
+        try:
+            yield
+        finally:
+            lock.release()
 
     def remove(self) -> None:
         """Delete all its files."""
@@ -255,7 +257,7 @@ class ClipCache:
         folder: Where they lie.
         spec: What network they are for.
         preparation: What was done before.
-        keys: Of the clips that were asked for.
+        digests: What tells each clip that was asked for from others, by its key.
         shelves: The arrays, one of each corpus.
         on_error: What to do about clips that cannot be cooked, ``raise`` or ``skip``.
     """
@@ -263,7 +265,7 @@ class ClipCache:
     folder: Path
     spec: InputSpec
     preparation: Preparation
-    keys: tuple[str, ...]
+    digests: Mapping[str, str]
     shelves: tuple[Shelf, ...]
     on_error: str = "raise"
 
@@ -277,10 +279,15 @@ class ClipCache:
             KeyError: If there is none of this clip.
         """
         for shelf in self.shelves:
-            for row, position in reversed([*shelf.places().values()]):
-                if row.key == key and position >= 0:
-                    return np.array(shelf.array()[position])
+            row, position = shelf.places().get(self.digests[key], (None, -1))
+            if row is not None and position >= 0:
+                return np.array(shelf.array()[position])
         raise KeyError(key)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of the clips that were asked for."""
+        return tuple(self.digests)
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -289,9 +296,9 @@ class ClipCache:
 
     @cached_property
     def _rows(self) -> dict[str, Row]:
-        """The latest row of each clip that was asked for."""
-        latest = {row.key: row for shelf in self.shelves for row in shelf.rows()}
-        return {key: latest[key] for key in self.keys if key in latest}
+        """The row of each clip that was asked for."""
+        rows = {digest: row for shelf in self.shelves for digest, (row, _) in shelf.places().items()}
+        return {key: rows[digest] for key, digest in self.digests.items()}
 
     @cached_property
     def table(self) -> "pd.DataFrame":

@@ -111,9 +111,9 @@ def cook_all(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec, kitchen
     """
     if kitchen.folder is None:
         return _cooked_here(corpus, samples, spec, kitchen)
-    shelf = fill(corpus, samples, spec, kitchen)
+    shelf, digests = fill(corpus, samples, spec, kitchen)
     places = shelf.places()
-    rows = {sample.key: places[digest_of(corpus, sample)] for sample in samples}
+    rows = {key: places[digest] for key, digest in digests.items()}
     there = [sample for sample in samples if not rows[sample.key][0].why]
     inputs = shelf.array()[[rows[sample.key][1] for sample in there]] if there else np.empty((0, *spec.shape))
     left_out = {key: row.why for key, (row, _) in rows.items() if row.why}
@@ -121,8 +121,11 @@ def cook_all(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec, kitchen
     return Cooked(np.array(inputs, np.float32), found, left_out, shelf.fitted_on | frozenset(corpus.fitted_on))
 
 
-def fill(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec, kitchen: Kitchen) -> Shelf:
+def fill(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec, kitchen: Kitchen) -> tuple[Shelf, dict[str, str]]:
     """Cook what is not on the shelf yet, whatever fails; clips that failed before are tried again.
+
+    Returns:
+        The shelf, and by key what tells each clip from others.
 
     Raises:
         InputError: If the corpus has nothing that this spec asks for.
@@ -133,14 +136,15 @@ def fill(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec, kitchen: Ki
     shelf = Shelf.of(kitchen.folder, corpus, spec, kitchen.preparation)
     digests = {sample.key: digest_of(corpus, sample) for sample in samples}
     with shelf.locked():
-        known = {digest: row for digest, (row, _) in shelf.sound().items()}
-        known |= {row.digest: row for row in shelf.resumed()}
+        resumed = shelf.resumed()
+        known = shelf.sound(set(digests.values())) | {row.digest: row for row in resumed}
         todo = [s for s in samples if digests[s.key] not in known or known[digests[s.key]].why]
-        if todo or shelf.journal.exists():
+        if todo or resumed:
             outcomes = Cook(corpus, spec, kitchen.preparation).each(todo, kitchen.jobs)
             rows = (row_of(corpus, digests[outcome[0].key], outcome) for outcome in outcomes)
-            shelf.add((pair for pair in rows if pair[0] != known.get(pair[0].digest)), frozenset(corpus.fitted_on))
-    return shelf
+            new = (pair for pair in rows if pair[0] != known.get(pair[0].digest))
+            shelf.add(resumed, new, frozenset(corpus.fitted_on))
+    return shelf, digests
 
 
 def _cooked_here(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec, kitchen: Kitchen) -> Cooked:
