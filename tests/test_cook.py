@@ -1,4 +1,4 @@
-"""Optical flow, and from raw frames to what each network eats, against known motion and slow re-implementations."""
+"""From raw frames to what each network eats, against slow re-implementations."""
 
 import functools
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from _motion import Array, bumps, picture, texture
 
 import mer_zoo
 from mer_zoo.datasets import Corpus
@@ -18,150 +19,7 @@ from mer_zoo.preprocessing.flow import flow_image, grey, optical_flow, strain
 from mer_zoo.preprocessing.temporal import resample
 from mer_zoo.types import InputSpec, Sample
 
-Array = npt.NDArray[Any]
 METHODS = ("dis", "farneback", "tvl1")
-
-
-def texture(x: Array, y: Array, seed: int = 0) -> Array:
-    """A smooth random picture, known at every point of the plane: a sum of 150 waves."""
-    rng = np.random.default_rng(seed)
-    turns = rng.uniform(0, 2 * np.pi, (150, 2))
-    lengths = rng.uniform(5, 30, 150) / (2 * np.pi)
-    waves = (np.cos((np.cos(a) * x + np.sin(a) * y) / n + b) for (a, b), n in zip(turns, lengths, strict=True))
-    return np.asarray(128 + 6 * sum(waves))
-
-
-def picture(values: Array) -> npt.NDArray[np.uint8]:
-    return np.asarray(np.rint(values).clip(0, 255), np.uint8)
-
-
-def bumps(size: int, peak: float) -> Array:
-    """A smooth warp: bells at brows, nose and mouth, each to another side, (size, size, 2)."""
-    y, x = (np.mgrid[:size, :size] + 0.5) / size
-    flow: Array = np.zeros((size, size, 2))
-    places = ((0.3, 0.25, 0, -1), (0.7, 0.25, 0, 1), (0.5, 0.5, 0.7, 0.7), (0.35, 0.75, -1, 0), (0.65, 0.75, 1, 0))
-    for centre_x, centre_y, u, v in places:
-        flow += np.exp(-((x - centre_x) ** 2 + (y - centre_y) ** 2) / (2 * 0.09**2))[..., None] * [u, v]
-    return np.asarray(flow * (peak / errors(flow).max()))
-
-
-def pair(flow: Array, seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Two noisy pictures, the first at x equal to the second at x + flow: no interpolation, the texture is known."""
-    rng = np.random.default_rng([seed, 1])
-    y, x = np.mgrid[: len(flow), : len(flow)].astype(float)
-    first, second = texture(x + flow[..., 0], y + flow[..., 1], seed), texture(x, y, seed)
-    return picture(first + rng.normal(size=x.shape)), picture(second + rng.normal(size=x.shape))
-
-
-def errors(found: Array, true: Array | float = 0.0) -> Array:
-    """End-point error of every pixel."""
-    u, v = np.moveaxis(found - true, -1, 0)
-    return np.asarray(np.hypot(u, v))
-
-
-# Optical flow
-
-# Mean end-point error in pixels allowed where the motion is above 0.3 of its peak of 1 pixel; zero flow has 0.6.
-LIMITS = {("dis", 64): 0.13, ("dis", 128): 0.08, ("farneback", 64): 0.24, ("farneback", 128): 0.12}
-LIMITS |= {("tvl1", 64): 0.20, ("tvl1", 128): 0.10}
-
-
-@pytest.mark.parametrize(("method", "size"), LIMITS)
-def test_a_smooth_warp_is_found(method: str, size: int) -> None:
-    true = bumps(size, peak=1)
-    moving = errors(true) > 0.3
-    for seed in range(2):
-        found = optical_flow(*pair(true, seed), method)
-        assert (found.shape, found.dtype.name) == ((size, size, 2), "float32")
-        assert errors(found, true)[moving].mean() < LIMITS[method, size] < 0.5 * errors(true)[moving].mean()
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("shift", [(1.0, 0.0), (0.0, 1.0), (-1.5, 0.5)])
-@pytest.mark.parametrize("size", [28, 64, 128])
-def test_a_shift_is_found_with_its_sign(method: str, shift: tuple[float, float], size: int) -> None:
-    """u is positive to the right and v downwards: the second picture shows everything moved by the shift."""
-    true = np.broadcast_to(np.array(shift), (size, size, 2))
-    found = optical_flow(*pair(true), method)
-    assert errors(found, true)[4:-4, 4:-4].mean() < 0.1
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("axis", [0, 1])
-def test_a_bump_that_moves_right_has_positive_u_and_down_positive_v(method: str, axis: int) -> None:
-    y, x = np.mgrid[:64, :64].astype(float)
-    bells = [np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 128) for cx, cy in ((30, 30), (31 - axis, 30 + axis))]
-    first, second = (picture(40 + 180 * bell) for bell in bells)
-    mean = optical_flow(first, second, method)[20:42, 20:42].mean(axis=(0, 1))
-    assert mean[axis] > 0.3 > 0.1 > abs(mean[1 - axis])
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_the_smallest_pictures_and_oblong_ones_have_flow_too(method: str) -> None:
-    found = optical_flow(*pair(np.full((12, 12, 2), 0.5)), method)
-    np.testing.assert_allclose(found.mean(axis=(0, 1)), 0.5, atol=0.15)
-    first, second = pair(np.full((64, 64, 2), 0.5))
-    assert optical_flow(first[:20], second[:20], method).shape == (20, 64, 2)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_what_stands_still_has_no_flow(method: str) -> None:
-    flat = np.full((32, 32), 9, np.uint8)
-    assert not optical_flow(flat, flat + 5, method).any()
-    first = film()[0]
-    still = errors(optical_flow(first, first, method))
-    assert still[8:-8, 8:-8].max() < 0.01
-    assert method == "farneback" or not still.any()  # it sees a little motion at the border
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_colour_counts_as_its_brightness_and_strides_do_not_matter(method: str) -> None:
-    first, second = pair(bumps(64, 1))
-    expected = optical_flow(first, second, method)
-    np.testing.assert_array_equal(optical_flow(np.stack([first] * 3, 2), np.stack([second] * 3, 2), method), expected)
-    first, second = (np.asfortranarray(image) for image in (first, second))
-    np.testing.assert_array_equal(optical_flow(first, second, method), expected)
-
-
-@pytest.mark.parametrize("method", ["dis", "farneback"])
-def test_the_number_of_threads_changes_nothing(method: str) -> None:
-    import cv2
-
-    images, before = pair(bumps(128, 1)), cv2.getNumThreads()
-    expected = optical_flow(*images, method)
-    for threads in (1, 5, before):
-        cv2.setNumThreads(threads)
-        np.testing.assert_array_equal(optical_flow(*images, method), expected)
-
-
-def test_grey_is_bt601() -> None:
-    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [7, 7, 7]], np.uint8)
-    np.testing.assert_allclose(grey(colours), [76.245, 149.685, 29.07, 255, 7], rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "method", "words"),
-    [
-        ((20, 20), (20, 20), "raft", "raft needs torchvision's weights and is not offered yet; take one of .*'dis'"),
-        ((20, 20), (20, 20), "lk", "No optical flow is named 'lk'; expected one of .*'tvl1'"),
-        ((20, 20), (20, 22), "dis", r"shapes \(20, 20\) and \(20, 22\); crop both"),
-        ((20, 20), (20, 20, 3), "dis", r"shapes \(20, 20\) and \(20, 20, 3\)"),
-        ((20, 20, 4), (20, 20, 4), "dis", r"uint8 \(20, 20, 4\); expected uint8 \(H, W\) or \(H, W, 3\)"),
-        ((20,), (20,), "dis", r"uint8 \(20,\); expected"),
-        ((11, 40), (11, 40), "tvl1", r"\(11, 40\); flow needs 12 pixels a side or more"),
-        ((40, 11, 3), (40, 11, 3), "farneback", "needs 12 pixels"),
-        ((0, 0), (0, 0), "dis", "needs 12 pixels"),
-    ],
-)
-def test_flow_refuses(first: tuple[int, ...], second: tuple[int, ...], method: str, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        optical_flow(np.zeros(first, np.uint8), np.zeros(second, np.uint8), method)
-
-
-def test_flow_refuses_other_types() -> None:
-    image = np.zeros((20, 20), np.uint8)
-    with pytest.raises(InputError, match=r"float32 \(20, 20\); expected uint8"):
-        optical_flow(image, image.astype(np.float32))
 
 
 # Time
@@ -356,7 +214,6 @@ DIFFERENCE = InputSpec("difference", ("grey",), size=28, frames=4, low=-1)
         (FLOW, np.zeros((1, 96, 96), np.uint8), "has 1 frames for 12 numbers"),
         (FLOW, np.zeros((12, 8, 8), np.uint8), "flow needs 12 pixels a side or more"),
         (FLOW, np.zeros((10, 96, 96), np.uint8), "10 frames for 12 numbers, 11..22, so that the apex cannot be told"),
-        (replace(FLOW, flow_method="raft"), None, "raft .* not offered yet"),
     ],
 )
 def test_clips_that_cannot_be_cooked_are_named(spec: InputSpec, frames: Array | None, words: str) -> None:

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from mer_zoo.datasets._base import Corpus
 from mer_zoo.errors import CacheError, MerZooError
 from mer_zoo.preprocessing.cook import VERSION, Array, Preparation
+from mer_zoo.preprocessing.flow import estimator
 from mer_zoo.types import InputSpec, Sample
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Shelf:
             "corpus": corpus.name,
             "input_spec": spec.to_dict(),
             "preparation": preparation.says if corpus.native_spec is None else "",
-            "cooked_by": _cooks(corpus),
+            "cooked_by": _cooks(corpus, spec),
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         return cls(folder / f"{corpus.name}-{digest}.npy", facts)
@@ -349,14 +350,16 @@ def _source(corpus: Corpus, sample: Sample) -> str:
     return f"{files[0].parent.name}/{files[0].name}, {len(files)} pictures"
 
 
-def _cooks(corpus: Corpus) -> list[str]:
+def _cooks(corpus: Corpus, spec: InputSpec) -> list[str]:
     """What cooks raw frames: our version of it and the libraries', whose flow and resizing differ between releases."""
     if corpus.native_spec is not None:
         return []
     import cv2
 
     libraries = ("scikit-image", "pillow", "scipy")
-    return [f"cook {VERSION}", f"cv2 {cv2.getVersionString()}", *(f"{name} {version(name)}" for name in libraries)]
+    flow = [estimator(spec.flow_method)] if spec.flow_method else []
+    here = [f"cook {VERSION}", f"cv2 {cv2.getVersionString()}", *(f"{name} {version(name)}" for name in libraries)]
+    return here + flow
 
 
 def _inputs_among(rows: Sequence[Row]) -> int:
