@@ -162,6 +162,8 @@ def predict(
 
 def _predict(network: nn.Module, film: Film, clip: Clip | None, aligner: Aligner, seconds: float) -> Prediction:
     spec = _spec(network)
+    if not isinstance(aligner, Aligner):
+        raise InputError(f"aligner is {aligner!r}; expected mer_zoo.Aligner(…).")
     if not (np.isfinite(seconds) and seconds > 0):
         raise InputError(f"seconds is {seconds!r}; expected a positive length of a window.")
     viewer = _Viewer(network, spec, film, aligner)
@@ -223,15 +225,15 @@ class _Viewer:
     def _cut_out(self, frames: Frames, name: str) -> tuple[Frames, int]:
         """The face of every frame by the first one's place, and how many other faces are there."""
         if self.aligner.backend == "none":
-            return square(frames), 0
-        matrix, others = self.aligner.place(frames[0], where=name)
+            return frames, 0
+        matrix, others = self.aligner.place(frames[0], self.film.name, name)
         return self.aligner.cut(frames, matrix), others
 
     def _cooked(self, faces: Frames, apex: int) -> Array:
         clip = magnified(faces, self.spec, self.film.fps)
         if self.spec.kind != "flow":
             return cook_frames(clip, self.spec)
-        onset, strongest = np.rint(clip[[0, apex]]).astype(np.uint8)
+        onset, strongest = square(np.rint(clip[[0, apex]]).astype(np.uint8))
         return cook_flow(onset, strongest, self.spec)
 
     @torch.no_grad()

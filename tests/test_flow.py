@@ -2,7 +2,6 @@
 
 import functools
 import socket
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -164,14 +163,13 @@ def raft_weights(seed: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def raft_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where torchvision would keep the weights; nothing is there."""
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(tmp_path / "hub")
+def raft_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where torchvision would keep the weights; nothing is there, and the network is out of reach."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(socket, "socket", lambda *_: pytest.fail("the network was asked"))
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    yield tmp_path / "hub" / "checkpoints" / "raft_large_C_T_SKHT_V2-ff5fadd5.pth"
-    torch.hub.set_dir(before)
+    folder = Path(torch.hub.get_dir(), "checkpoints")
+    folder.mkdir(parents=True)
+    return folder / "raft_large_C_T_SKHT_V2-ff5fadd5.pth"
 
 
 def padded_raft(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], seed: int) -> Array:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 import mer_zoo
 from mer_zoo.cli import main
+from mer_zoo.datasets._base import CORPORA
 from mer_zoo.errors import FaceError, InputError
-from mer_zoo.preprocessing.cook import cook_flow, cook_frames
+from mer_zoo.preprocessing.cook import cook, cook_flow, cook_frames
 from mer_zoo.preprocessing.faces import Aligner
 from mer_zoo.preprocessing.video import open_film
 
@@ -283,3 +284,25 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().err.endswith("nothing.mp4 is not there; expected a video, or a folder of pictures.\n")
     assert main(["predict", "ststnet.synth_3", str(tmp_path), "--clip", "3"]) == 1
     assert "--clip '3'; expected ONSET,APEX,OFFSET" in capsys.readouterr().err
+
+
+def test_a_text_is_no_video(tmp_path: Path) -> None:
+    """Decoders draw it as a terminal would."""
+    (tmp_path / "notes.txt").write_text("mine\n" * 50)
+    with pytest.raises(InputError, match=r"notes\.txt is no video"):
+        mer_zoo.predict("ststnet.synth_3", tmp_path / "notes.txt", aligner=AS_IT_IS)
+
+
+def test_frames_that_are_not_square_are_cooked_as_they_are_prepared(tmp_path: Path) -> None:
+    """An official crop, asked about, gives what a corpus of such crops gives."""
+    corpus: Any = CORPORA.get("smic")
+    corpus.write_specimen(tmp_path)
+    smic = mer_zoo.open_corpus("smic", tmp_path)
+    sample = smic.samples[0]
+    clip = smic.take(sample, grey=True)
+    assert clip.shape[1] != clip.shape[2]
+    for name in ("ststnet.synth_3", "dat_densenet3d.synth_3"):
+        model: Any = mer_zoo.create_model(name, pretrained=True)
+        values = cook(smic, sample, mer_zoo.input_spec(model))
+        found = mer_zoo.predict(model, clip, aligner=AS_IT_IS)
+        np.testing.assert_allclose(found.probabilities[0], _probabilities(model, values), atol=1e-5)

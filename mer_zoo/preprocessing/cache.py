@@ -223,29 +223,38 @@ class Shelf:
         """Held by the one process that adds to this shelf; others wait, and then find what it did.
 
         Raises:
-            CacheError: If the folder cannot be made.
+            CacheError: If the folder cannot be made or written to.
         """
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CacheError(
-                f"{self.file.parent} cannot be written ({error.strerror}); name another folder."
-            ) from error
         lock = FileLock(self.file.with_suffix(".lock"))
         try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             logger.warning("%s: another process prepares it; waiting.", self.file)
             lock.acquire()
+        except OSError as error:
+            raise CacheError(
+                f"{self.file.parent} cannot be written ({error.strerror}); name another folder."
+            ) from error
         try:
             yield
         finally:
             lock.release()
 
     def remove(self) -> None:
-        """Delete all its files."""
-        for file in (self.table, self.file, self.part, self.journal, self.file.with_suffix(".lock")):
-            file.unlink(missing_ok=True)
+        """Delete all its files.
+
+        Raises:
+            CacheError: If a process is adding to it.
+        """
+        lock = FileLock(self.file.with_suffix(".lock"))
+        try:
+            with lock.acquire(timeout=0):
+                for file in (self.table, self.file, self.part, self.journal):
+                    file.unlink(missing_ok=True)
+        except Timeout:
+            raise CacheError(f"{self.file} is being prepared; delete it when that is done.") from None
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -329,7 +338,7 @@ def shelves_in(folder: Path) -> list[Shelf]:
 
 def digest_of(corpus: Corpus, sample: Sample) -> str:
     """What tells this clip, as it lies on disk now, from all others."""
-    return hashlib.sha256(f"{sample.key} {corpus.fingerprint(sample)}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{sample.key} {sample.fps} {corpus.fingerprint(sample)}".encode()).hexdigest()[:16]
 
 
 def row_of(corpus: Corpus, digest: str, outcome: tuple[Sample, Array | MerZooError]) -> tuple[Row, Array | None]:

@@ -39,7 +39,7 @@ def optical_flow(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], me
         first: The picture to start from, 0..255; 12 pixels a side or more.
         second: Another of the same shape.
         method: ``dis``: dense inverse search, Kroeger et al., ECCV 2016, by OpenCV, its medium preset refined down to
-            the full resolution; of the first three it errs least on motion of 2 pixels or less, in 8 ms at 128 x 128.
+            the full resolution; of the first three it errs least on motion of 1 or 2 pixels, in 8 ms at 128 x 128.
             ``farneback``: polynomial expansion, Farneback, SCIA 2003, by OpenCV; smoother, 3 ms, and not quite zero at
             the border where nothing moves. ``tvl1``: total variation and L1, Zach et al., DAGM 2007, by OpenCV where
             its contributed modules are installed, else by scikit-image, 90 ms or more; what many papers on

@@ -44,7 +44,8 @@ class Cook:
 
     def each(self, samples: Sequence[Sample], jobs: int = 1) -> Iterator[Outcome]:
         """Every sample in turn, by so many processes, with a bar on a terminal; few clips are in memory at a time."""
-        outcomes = map(self, samples) if jobs == 1 else self._side_by_side(samples, jobs)
+        alone = joblib.effective_n_jobs(jobs) == 1  # also where this system lets no process be started
+        outcomes = map(self, samples) if alone else self._side_by_side(samples, jobs)
         quiet = True if os.environ.get("CI") or len(samples) < 2 else None
         yield from tqdm(outcomes, self.corpus.name, len(samples), unit="clip", disable=quiet, leave=False)
 
@@ -135,6 +136,9 @@ def fill(corpus: Corpus, samples: Sequence[Sample], spec: InputSpec, kitchen: Ki
     _check_corpus(corpus, spec, kitchen)
     shelf = Shelf.of(kitchen.folder, corpus, spec, kitchen.preparation)
     digests = {sample.key: digest_of(corpus, sample) for sample in samples}
+    kept = shelf.sound(set(digests.values()))
+    if len(kept) == len(set(digests.values())) and not any(row.why for row in kept.values()):
+        return shelf, digests
     with shelf.locked():
         resumed = shelf.resumed()
         known = shelf.sound(set(digests.values())) | {row.digest: row for row in resumed}
@@ -178,6 +182,6 @@ def _check_corpus(corpus: Corpus, spec: InputSpec, kitchen: Kitchen) -> None:
     if corpus.native_spec is None and not corpus.cropped and kitchen.preparation.aligner is None:
         logger.warning(
             "%s: these pictures show more than the face; the middle square of each is taken, and no face is aligned. "
-            "Scores will suffer; cropped pictures are better, or mer_zoo.prepare(…, aligner=Aligner()).",
+            "Scores will suffer; cropped pictures are better, or prepare(…, preparation=Preparation(Aligner())).",
             corpus.name,
         )

@@ -79,6 +79,8 @@ def open_film(source: Source, fps: float | None = None) -> Film:
         return Film(place.name, fps, _pictures(place))
     if not place.is_file():
         raise InputError(f"{place} is not there; expected a video, or a folder of pictures.")
+    if _is_text(place):
+        raise InputError(_no_video(place))
     return Film(place.name, fps or _rate(place), place)
 
 
@@ -142,6 +144,13 @@ def _rate(file: Path) -> float | None:
     finally:
         capture.release()
     return rate if rate and np.isfinite(rate) and rate > 0 else None
+
+
+def _is_text(file: Path) -> bool:
+    """Whether it begins as text does, which decoders would show as the picture of a terminal."""
+    with file.open("rb") as opened:
+        start = opened.read(4096)
+    return not set(start) & (set(range(32)) - set(b"\t\n\r\f\x1b"))
 
 
 def _no_video(file: Path) -> str:
