@@ -25,10 +25,13 @@ Target = int | tuple[int, ...]  # a class index, or 0 or 1 for each class
 
 MACRO = "macro"  # the flag of an expression that is no micro-expression
 FLAGS = {  # what may be odd about a sample
+    "apex_by_difference": "the apex was found: the frame least like both ends of the clip",
+    "apex_by_lbp": "the apex was found: where texture differs most from the onset's",
+    "apex_by_middle": "the apex is a guess: the middle frame",
     "apex_is_offset": "the apex is the last frame",
-    "apex_is_onset": "the apex is the first frame, so the middle one stands in for it",
-    "apex_missing": "no apex is given; the middle frame stands in",
-    "apex_outside": "the apex lies outside of onset to offset; the middle frame stands in",
+    "apex_is_onset": "the apex is the first frame, so another stands in for it",
+    "apex_missing": "no apex is given; another frame stands in",
+    "apex_outside": "the apex lies outside of onset to offset; another frame stands in",
     "apex_unread": "the apex is text and no number",
     "aus_static": "some units are there before the clip begins; they are left out",
     "aus_uncertain": "the coders were not sure of some units",
