@@ -19,6 +19,8 @@ from mer_zoo.types import InputSpec, Sample
 
 logger = logging.getLogger("mer_zoo")
 
+WORTH = 100  # clips for each process; to start one costs as much as cooking twice as many
+
 Outcome = tuple[Sample, Array | MerZooError]  # the sample with the apex that was taken; its input, or why there is none
 
 
@@ -43,9 +45,9 @@ class Cook:
             return sample, error
 
     def each(self, samples: Sequence[Sample], jobs: int = 1) -> Iterator[Outcome]:
-        """Every sample in turn, by so many processes, with a bar on a terminal; few clips are in memory at a time."""
-        alone = joblib.effective_n_jobs(jobs) == 1  # also where this system lets no process be started
-        outcomes = map(self, samples) if alone else self._side_by_side(samples, jobs)
+        """Every sample in turn, by so many processes at the most, with a bar on a terminal."""
+        jobs = min(joblib.effective_n_jobs(jobs), len(samples) // WORTH)  # one where no process can be started, too
+        outcomes = map(self, samples) if jobs < 2 else self._side_by_side(samples, jobs)
         quiet = True if os.environ.get("CI") or len(samples) < 2 else None
         yield from tqdm(outcomes, self.corpus.name, len(samples), unit="clip", disable=quiet, leave=False)
 
