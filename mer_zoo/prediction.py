@@ -275,6 +275,9 @@ def _parts(film: Film, clip: Clip | None, seconds: float) -> Iterator[_Part]:
 
 
 def _named(film: Film, clip: Clip) -> _Part:
+    three = isinstance(clip, tuple) and len(clip) == 3
+    if not three or not all(isinstance(n, int) or (n is None and i == 1) for i, n in enumerate(clip)):
+        raise InputError(f"clip is {clip!r}; expected three numbers of frames, (onset, apex or None, offset).")
     onset, apex, offset = clip
     if not 0 <= onset < offset or not (apex is None or onset < apex <= offset):
         raise InputError(f"clip is {clip}; expected onset, apex and offset, 0 <= onset < apex <= offset.")

@@ -118,7 +118,14 @@ def test_the_table_says_where_each_input_is_from(casme2: Path, tmp_path: Path) -
     (file,) = tmp_path.glob("*.json")
     facts = json.loads(file.read_text())
     assert facts["input_spec"] == CLIP.to_dict()
-    assert {text.split()[0] for text in facts["cooked_by"]} == {"cook", "cv2", "scikit-image", "pillow", "scipy"}
+    assert {text.split()[0] for text in facts["cooked_by"]} == {
+        "cook",
+        "cv2",
+        "scikit-image",
+        "pillow",
+        "scipy",
+        "libjpeg-turbo",
+    }
 
 
 @pytest.mark.parametrize("method", ["middle", "difference", "lbp"])
@@ -426,6 +433,12 @@ def test_a_folder_that_is_a_file_is_said(casme2: Path, tmp_path: Path) -> None:
 def test_an_unknown_way_to_an_apex_is_refused() -> None:
     with pytest.raises(InputError, match="apex is 'best'; expected one of middle, difference, lbp"):
         Preparation(apex="best")
+
+
+def test_published_flow_is_not_taken_as_magnified(flow_release: Path, tmp_path: Path) -> None:
+    spec = replace(mer_zoo.input_spec("ststnet"), magnification=8.0)
+    with pytest.raises(InputError, match="eats magnified motion; megc2019_flow holds flow of motion as it was"):
+        mer_zoo.prepare("megc2019", {"megc2019_flow": flow_release}, spec, tmp_path)
 
 
 # The user's own cache directory

@@ -208,6 +208,11 @@ def test_arrays_that_are_no_clip(array: npt.NDArray[Any], words: str) -> None:
     [
         ({"clip": (3, 2, 9)}, r"clip is \(3, 2, 9\); expected onset, apex and offset"),
         ({"clip": (-1, None, 9)}, "expected onset, apex and offset"),
+        ({"clip": (1, 2)}, r"clip is \(1, 2\); expected three numbers of frames"),
+        ({"clip": "1,2,3"}, "expected three numbers of frames"),
+        ({"clip": (1.5, 2, 3)}, "expected three numbers of frames"),
+        ({"clip": (None, 2, 3)}, "expected three numbers of frames"),
+        ({"aligner": "mtcnn"}, "aligner is 'mtcnn'; expected mer_zoo.Aligner"),
         ({"clip": (0, None, 99)}, "reaches to 99"),
         ({"fps": 0}, "fps is 0; expected a positive number"),
         ({"fps": float("nan")}, "fps is nan"),
@@ -216,7 +221,7 @@ def test_arrays_that_are_no_clip(array: npt.NDArray[Any], words: str) -> None:
 )
 def test_wrong_options(options: dict[str, Any], words: str, clip: Frames) -> None:
     with pytest.raises(InputError, match=words):
-        mer_zoo.predict("ststnet.synth_3", clip, aligner=AS_IT_IS, **options)
+        mer_zoo.predict("ststnet.synth_3", clip, **{"aligner": AS_IT_IS, **options})
 
 
 def test_a_network_that_does_not_say_what_it_eats(clip: Frames) -> None:

@@ -360,15 +360,16 @@ def _source(corpus: Corpus, sample: Sample) -> str:
 
 
 def _cooks(corpus: Corpus, spec: InputSpec) -> list[str]:
-    """What cooks raw frames: our version of it and the libraries', whose flow and resizing differ between releases."""
+    """Our version of cooking; of raw frames the libraries', too, whose decoding, flow and resizing differ."""
     if corpus.native_spec is not None:
-        return []
+        return [f"cook {VERSION}"]
     import cv2
+    from PIL import features
 
     libraries = ("scikit-image", "pillow", "scipy")
     flow = [estimator(spec.flow_method)] if spec.flow_method else []
     here = [f"cook {VERSION}", f"cv2 {cv2.getVersionString()}", *(f"{name} {version(name)}" for name in libraries)]
-    return here + flow
+    return [*here, f"libjpeg-turbo {features.version('libjpeg_turbo')}", *flow]
 
 
 def _inputs_among(rows: Sequence[Row]) -> int:

@@ -88,10 +88,12 @@ def check_spec(corpus: Corpus, spec: InputSpec) -> None:
     """Refuse a spec that no clip of the corpus can be cooked for.
 
     Raises:
-        InputError: If it asks for frames where there is only flow, or does not name its channels.
+        InputError: If it asks for frames or magnified motion where there is only flow, or does not name its channels.
     """
     if corpus.native_spec is not None and spec.kind != "flow":
         raise InputError(f"This network eats a {spec.kind} of {spec.frames} frames; {corpus.name} holds flow images.")
+    if corpus.native_spec is not None and spec.magnification != 1:
+        raise InputError(f"This network eats magnified motion; {corpus.name} holds flow of motion as it was.")
     if spec.unnamed:
         known = FLOW_CHANNELS if spec.kind == "flow" else FRAME_CHANNELS
         raise InputError(
