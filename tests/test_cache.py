@@ -268,6 +268,7 @@ def test_a_killed_run_goes_on(casme2: Path, tmp_path: Path) -> None:
         run.send_signal(signal.SIGKILL)
         run.wait()
         assert not list(tmp_path.glob("*.npy"))
+        assert [shelf.rows() for shelf in shelves_in(tmp_path)] == [[]]  # it is listed, and can be deleted
         assert not set(done) & set(keys)
         part = next(tmp_path.glob("*.part"))
         part.write_bytes(part.read_bytes()[: -torn or None])
@@ -461,6 +462,7 @@ def test_shelves_are_listed_and_removed(casme2: Path, tmp_path: Path) -> None:
     prepared(casme2, tmp_path)
     prepared(casme2, tmp_path, FLOW)
     (tmp_path / "casme2-0123456789abcdef.json").write_text('{"notes": "mine"}')
+    (tmp_path / f"{next(tmp_path.glob('*.npy')).stem}.123.tmp").write_bytes(b"of a run that was killed")
     shelves = shelves_in(tmp_path)
     assert {shelf.facts["input_spec"]["kind"] for shelf in shelves} == {"clip", "flow"}
     for shelf in shelves:

@@ -155,6 +155,8 @@ class Shelf:
             CacheError: If the disk is full; what was done before is kept.
         """
         try:
+            if not self.table.exists():  # so that what a killed run leaves can be listed and deleted
+                self._write_table([], frozenset())
             with self.part.open("ab") as part, self.journal.open("a", encoding="utf-8") as journal:
                 for row, values in outcomes:
                     part.write(b"" if values is None else np.ascontiguousarray(values, np.float32).tobytes())
@@ -212,11 +214,13 @@ class Shelf:
             temporary.replace(self.file)
         finally:
             temporary.unlink(missing_ok=True)
-        facts = {**self.facts, "fitted_on": sorted(self.fitted_on | fitted_on)}
-        clips = [asdict(row) for row in (*old, *added)]
-        _write(self.table, json.dumps({**facts, "clips": clips}, indent=1, ensure_ascii=False) + "\n")
+        self._write_table([*old, *added], self.fitted_on | fitted_on)
         self.part.unlink()
         self.journal.unlink()
+
+    def _write_table(self, rows: list[Row], fitted_on: frozenset[str]) -> None:
+        said = {**self.facts, "fitted_on": sorted(fitted_on), "clips": [asdict(row) for row in rows]}
+        _write(self.table, json.dumps(said, indent=1, ensure_ascii=False) + "\n")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -252,6 +256,8 @@ class Shelf:
             with lock.acquire(timeout=0):
                 for file in (self.table, self.file, self.part, self.journal):
                     file.unlink(missing_ok=True)
+                for file in self.file.parent.glob(f"{self.file.stem}.*.tmp"):
+                    file.unlink()
         except Timeout:
             raise CacheError(f"{self.file} is being prepared; delete it when that is done.") from None
         Path(lock.lock_file).unlink(missing_ok=True)
