@@ -36,7 +36,7 @@ def prepare(
         spec: What the network eats; see ``input_spec``.
         folder: Where the arrays and their tables are kept: one of each for a corpus and a way of cooking.
         preparation: How faces are cut out of whole pictures, and apexes found where none is coded.
-        jobs: Processes side by side at the most; for few clips none is started, which costs seconds.
+        jobs: Processes side by side at the most; none is started for what is soon done without.
         on_error: ``raise``: when all others are done, name every clip that cannot be cooked, and why. ``skip``: say so
             in the table alone, and go without them.
 

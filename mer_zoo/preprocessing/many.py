@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from mer_zoo.types import InputSpec, Sample
 
 logger = logging.getLogger("mer_zoo")
 
-WORTH = 100  # clips for each process; to start one costs as much as cooking twice as many
+TRIED = 4  # clips that are cooked before it is told whether other processes pay
+WORTH = 10.0  # seconds of work left from which they do: to start one takes about five
 
 Outcome = tuple[Sample, Array | MerZooError]  # the sample with the apex that was taken; its input, or why there is none
 
@@ -46,10 +48,19 @@ class Cook:
 
     def each(self, samples: Sequence[Sample], jobs: int = 1) -> Iterator[Outcome]:
         """Every sample in turn, by so many processes at the most, with a bar on a terminal."""
-        jobs = min(joblib.effective_n_jobs(jobs), len(samples) // WORTH)  # one where no process can be started, too
-        outcomes = map(self, samples) if jobs < 2 else self._side_by_side(samples, jobs)
+        outcomes = self._outcomes(samples, joblib.effective_n_jobs(jobs))  # one where no process can be started
         quiet = True if os.environ.get("CI") or len(samples) < 2 else None
         yield from tqdm(outcomes, self.corpus.name, len(samples), unit="clip", disable=quiet, leave=False)
+
+    def _outcomes(self, samples: Sequence[Sample], jobs: int) -> Iterator[Outcome]:
+        """Here, and in other processes as soon as what is left is worth starting them."""
+        started = time.perf_counter()
+        for done, sample in enumerate(samples, start=1):
+            yield self(sample)
+            left = (time.perf_counter() - started) / done * (len(samples) - done)
+            if jobs > 1 and done >= TRIED and left > WORTH:
+                yield from self._side_by_side(samples[done:], jobs)
+                return
 
     def _side_by_side(self, samples: Sequence[Sample], jobs: int) -> Iterator[Outcome]:
         """The corpus is sent once to each process, not with each clip: its list of files may be long."""
