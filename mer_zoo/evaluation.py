@@ -24,7 +24,7 @@ from mer_zoo.errors import InputError, UnknownNameError
 from mer_zoo.execution import Work, run_folds
 from mer_zoo.folds import check_folds
 from mer_zoo.guards import check_cooking, check_copies, check_neighbours, check_seen
-from mer_zoo.inputs import RENDERED_LABELS, Cache, Roots, create_dataset, open_corpora
+from mer_zoo.inputs import RENDERED_LABELS, Cache, Roots, check_jobs, create_dataset, open_corpora
 from mer_zoo.models import create_model, list_models
 from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
 from mer_zoo.random_clips import random_split, ten_copies
@@ -263,8 +263,7 @@ def _recipes(recipe: Recipe | Sequence[Recipe] | None, selection: str) -> tuple[
 def _check_arguments(recipes: Sequence[Recipe], jobs: int, device: Device) -> None:
     for recipe in recipes:
         check_device(device, recipe.precision)
-    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
-        raise InputError(f"jobs is {jobs!r}; expected a whole number, 1 or more.")
+    check_jobs(jobs)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("evaluate runs folds side by side by jobs=; under torchrun call mer_zoo.training.fit.")
 

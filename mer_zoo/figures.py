@@ -342,14 +342,16 @@ def save(figures: Mapping[str, Figure], folder: str | Path, mark: str | None = N
             if engine is not None:
                 engine.execute(figure)
                 figure.set_layout_engine(None)  # laid out once: anew, everything would move by a hair
-            files += [_write(figure, folder / f"{name}.{suffix}", mark or "") for suffix in ("png", "svg")]
+            said = {"Title": name, "Description": mark or ""}
+            files.append(write(figure, folder / f"{name}.png", said))
+            files.append(write(figure, folder / f"{name}.svg", {**said, "Date": None}))
     return files
 
 
-def _write(figure: Figure, file: Path, mark: str) -> Path:
-    facts = {"Title": file.stem, "Description": mark} | ({"Date": None} if file.suffix == ".svg" else {})
+def write(figure: Figure, file: Path, facts: Mapping[str, str | None]) -> Path:
+    """Write one figure whole or not at all, with facts such as its title, in the format that the file's name says."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    figure.savefig(temporary, format=file.suffix[1:], dpi=150, metadata=facts)
+    figure.savefig(temporary, format=file.suffix[1:].lower(), dpi=150, metadata=dict(facts))
     temporary.replace(file)
     return file
 

@@ -100,6 +100,16 @@ def unreadable(left_out: Mapping[str, str], asked: int) -> UnreadableError:
     return UnreadableError(f"{len(left_out)} of {asked} clips cannot be read. {said}", frozenset(left_out))
 
 
+def check_jobs(jobs: object) -> None:
+    """Refuse what is no number of processes.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
+        raise InputError(f"jobs is {jobs!r}; expected a whole number, 1 or more.")
+
+
 def select(protocol: Protocol, corpora: Mapping[str, Corpus]) -> dict[str, list[Sample]]:
     """The clips of each corpus that take part.
 

@@ -1,7 +1,6 @@
 """The picture of a prediction: faces, where the network looked, probabilities over time, and what they do not mean."""
 
 import itertools
-import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,15 +30,12 @@ def draw(prediction: "Prediction", file: Path) -> Path:
     if file.suffix.lower() not in KINDS:
         raise InputError(f"{file} does not end in {', '.join(KINDS)}; a picture of one of these kinds is written.")
     try:
-        from mer_zoo.figures import style
+        from mer_zoo.figures import style, write
     except ImportError as error:
         raise InputError(f'A picture needs matplotlib ({error}): pip install "mer-zoo[plot]".') from None
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.stem}.{os.getpid()}.tmp{file.suffix}")
     with style():
-        _figure(prediction).savefig(temporary, dpi=150)
-    temporary.replace(file)
-    return file
+        return write(_figure(prediction), file, {"Title": prediction.name})
 
 
 def _figure(prediction: "Prediction") -> "Figure":

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from mer_zoo.errors import InputError
-from mer_zoo.inputs import Roots, open_corpora, select, unreadable
+from mer_zoo.inputs import Roots, check_jobs, open_corpora, select, unreadable
 from mer_zoo.preprocessing.cache import ClipCache
 from mer_zoo.preprocessing.cook import AS_THEY_ARE, Preparation
 from mer_zoo.preprocessing.many import Kitchen, fill
@@ -50,8 +50,7 @@ def prepare(
         CacheError: If the folder cannot be written to; what is done is kept.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
-        raise InputError(f"jobs is {jobs!r}; expected a whole number, 1 or more.")
+    check_jobs(jobs)
     if on_error not in ON_ERROR:
         raise InputError(f"on_error is {on_error!r}; expected one of {', '.join(ON_ERROR)}.")
     corpora = open_corpora(protocol, roots)
