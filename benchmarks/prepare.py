@@ -37,7 +37,7 @@ from PIL import Image
 import mer_zoo
 from mer_zoo.datasets._specimen import write_pages
 from mer_zoo.errors import InputError
-from mer_zoo.types import FLOW_METHODS
+from mer_zoo.specs import FLOW_METHODS
 
 Array = npt.NDArray[np.float64]
 T = TypeVar("T")

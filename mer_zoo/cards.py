@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 import mer_zoo
 from mer_zoo.errors import InputError, WeightsError
 from mer_zoo.models._weights import CONFIG_KEY, ORGANISATION
+from mer_zoo.specs import FORMS
 from mer_zoo.types import InputSpec
 
 FEW = 10  # persons that a card lists
@@ -133,7 +134,7 @@ def _front_matter(
     spec: InputSpec, architecture: str, repo: str, results: Sequence[Result], licensed: bool
 ) -> ModelCardData:
     """What the Hub reads; weights that licensed corpora went into are not given away under MIT."""
-    task = "image-classification" if spec.kind == "flow" else "video-classification"
+    task = "video-classification" if spec.in_time else "image-classification"
     return ModelCardData(
         library_name="mer-zoo",
         license="other" if licensed else "mit",
@@ -179,14 +180,9 @@ def _loading(repo: str) -> str:
 
 
 def _input(spec: InputSpec) -> str:
-    kinds = {
-        "flow": "optical flow from onset to apex",
-        "clip": "frames, evenly spaced from onset to offset",
-        "difference": "every frame minus the first, evenly spaced from onset to offset",
-    }
-    axes = "(B, C, H, W)" if spec.kind == "flow" else "(B, C, T, H, W)"
+    axes = "(B, C, T, H, W)" if spec.in_time else "(B, C, H, W)"
     rows = {
-        "kind": f"`{spec.kind}`: {kinds[spec.kind]}",
+        "kind": f"`{spec.kind}`: {FORMS[spec.kind].says}",
         "channels, in this order": ", ".join(spec.channels),
         "size": f"{spec.size} x {spec.size} pixels",
         "frames": str(spec.frames),
@@ -194,6 +190,8 @@ def _input(spec: InputSpec) -> str:
         "scaling": f"`{spec.scaling}`",
         "gain": f"{spec.gain:g}",
         **({"optical flow by": f"`{spec.flow_method}`"} if spec.flow_method else {}),
+        **({"frames in between": f"`{spec.interpolation}`"} if spec.interpolation != "linear" else {}),
+        **({"motion magnified": _magnified(spec)} if spec.magnification != 1 else {}),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     shape = ", ".join(map(str, spec.shape))
@@ -201,6 +199,12 @@ def _input(spec: InputSpec) -> str:
         f"## What it eats\n\nTensors {axes}, here (B, {shape}). `mer_zoo.input_spec(model)` says the same, and "
         f"what makes inputs from raw clips takes it.\n\n| | |\n|---|---|\n{table}"
     )
+
+
+def _magnified(spec: InputSpec) -> str:
+    low, high = spec.band
+    how = f"by `{spec.filter}`, wavelength {spec.wavelength:g} px"
+    return f"{spec.magnification:g} times from {low:g} to {high:g} Hz {how}"
 
 
 def _classes(classes: Sequence[str]) -> str:

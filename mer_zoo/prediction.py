@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from mer_zoo.errors import FaceError, InputError
 from mer_zoo.models import create_model
 from mer_zoo.preprocessing.apex import find_apex
-from mer_zoo.preprocessing.cook import Array, cook_flow, cook_frames, magnified, square
+from mer_zoo.preprocessing.cook import magnified
 from mer_zoo.preprocessing.faces import Aligner
+from mer_zoo.preprocessing.forms import Array, cook_clip
 from mer_zoo.preprocessing.video import Film, Source, open_film
 from mer_zoo.types import InputSpec, spec_of
 
@@ -218,7 +219,8 @@ class _Viewer:
         except FaceError as error:
             return Window(part.onset, part.onset + len(part.frames) // 2, offset, why=str(error)), None
         apex = part.apex if part.apex is not None else find_apex(faces)
-        values = torch.from_numpy(self._cooked(faces, apex))[None]
+        large = magnified(faces, self.spec, self.film.fps)
+        values = torch.from_numpy(cook_clip(large, self.spec, apex))[None]
         answer = _Answer(self._probabilities(values), faces[0], self._looked(values))
         return Window(part.onset, part.onset + apex, offset, others), answer
 
@@ -228,13 +230,6 @@ class _Viewer:
             return frames, 0
         matrix, others = self.aligner.place(frames[0], self.film.name, name)
         return self.aligner.cut(frames, matrix), others
-
-    def _cooked(self, faces: Frames, apex: int) -> Array:
-        clip = magnified(faces, self.spec, self.film.fps)
-        if self.spec.kind != "flow":
-            return cook_frames(clip, self.spec)
-        onset, strongest = square(np.rint(clip[[0, apex]]).astype(np.uint8))
-        return cook_flow(onset, strongest, self.spec)
 
     @torch.no_grad()
     def _probabilities(self, values: Tensor) -> Array:

@@ -1,23 +1,14 @@
 """The words of the library: Sample, ActionUnit, InputSpec, Fold, Counts. Nonsense is refused when they are made."""
 
-import dataclasses
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 from mer_zoo.errors import InputError
-
-Kind = Literal["flow", "clip", "difference"]
-Scaling = Literal["linear", "channel_min_max"]
+from mer_zoo.specs import InputSpec as InputSpec
 
 UNNAMED = "clips without names"  # what weights have seen that were fitted on bare tensors
-
-FLOW_CHANNELS = ("u", "v", "strain")
-FRAME_CHANNELS = ("grey", "red", "green", "blue")
-FLOW_METHODS = ("dis", "farneback", "tvl1", "raft")
-INTERPOLATIONS = ("linear", "tim", "nearest")
 
 SIDES = ("", "L", "R", "A", "T", "B")
 INTENSITIES = ("", "A", "B", "C", "D", "E")
@@ -79,7 +70,7 @@ class ActionUnit:
     uncertain: bool = False
 
     def __post_init__(self) -> None:
-        if not (_positive_int(self.number) and self.number < 100):
+        if isinstance(self.number, bool) or not isinstance(self.number, int) or not 0 < self.number < 100:
             raise InputError(f"An action unit cannot have the number {self.number!r}; expected 1 to 99.")
         for name, value, allowed in (("side", self.side, SIDES), ("intensity", self.intensity, INTENSITIES)):
             if value not in allowed:
@@ -144,164 +135,6 @@ class Sample:
         return f"{self.person}/{self.clip}"
 
 
-@dataclass(frozen=True)
-class InputSpec:
-    """What a network eats, complete enough to cook it from raw frames.
-
-    Attributes:
-        kind: ``flow``: optical flow from onset to apex, a tensor (C, H, W). ``clip``: frames, (C, T, H, W).
-            ``difference``: every frame minus the first, (C, T, H, W).
-        channels: Names in the order of the tensor: ``u``, ``v``, ``strain``, or ``grey``, or ``red``, ``green``,
-            ``blue``. A network made for another number of channels has ``channel0``, ``channel1``, … instead, which
-            say that nothing is known about them.
-        size: Height and width in pixels.
-        frames: Number of frames, evenly spaced from onset to offset; 1 for flow.
-        low: The least value of the tensor.
-        high: The greatest.
-        scaling: ``linear``: grey levels 0..255 go to ``low..high``, or for differences, which lie in -255..255, value
-            / 255 * ``gain`` clipped to ``low..high``; flow stays in pixels, strain without unit, clipped to
-            ``low..high``. ``channel_min_max``: each channel of each image is stretched so that its minimum is ``low``
-            and its maximum ``high``.
-        gain: Factor on differences, since a micro-expression moves grey levels by little.
-        flow_method: The optical flow that the network was made for: ``dis`` (taken when flow says nothing),
-            ``farneback``, ``tvl1`` or ``raft``; None for frames.
-        interpolation: How frames become ``frames``: ``linear``, ``tim`` or ``nearest``; see
-            ``mer_zoo.preprocessing.temporal``.
-        magnification: Changes within ``band`` are made so many times larger before all else; 1 leaves them.
-        band: Frequencies that are magnified, from and to, in Hz; see ``mer_zoo.preprocessing.magnify``.
-
-    Raises:
-        InputError: If the parts contradict each other.
-    """
-
-    kind: Kind
-    channels: tuple[str, ...]
-    size: int
-    frames: int = 1
-    low: float = 0.0
-    high: float = 1.0
-    scaling: Scaling = "linear"
-    gain: float = 1.0
-    flow_method: str | None = None
-    interpolation: str = "linear"
-    magnification: float = 1.0
-    band: tuple[float, float] = (0.5, 10.0)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))
-        object.__setattr__(self, "band", tuple(self.band))
-        if self.kind == "flow" and self.flow_method is None:
-            object.__setattr__(self, "flow_method", "dis")
-        for name in ("low", "high", "gain", "magnification"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                raise InputError(f"An InputSpec cannot have {name} {value!r}; expected a finite number.")
-        flow = self.kind == "flow"
-        allowed = FLOW_CHANNELS if flow else FRAME_CHANNELS
-        checks = [
-            (self.kind in get_args(Kind), f"kind {self.kind!r}; expected one of {get_args(Kind)}"),
-            (len(self.channels) > 0, "no channels; expected at least one"),
-            (len(set(self.channels)) == len(self.channels), f"channels {self.channels} name one twice"),
-            (
-                self.unnamed or all(c in allowed for c in self.channels),
-                f"channels {self.channels}; a {self.kind} has {allowed}",
-            ),
-            (_positive_int(self.size), f"size {self.size!r}; expected a positive whole number of pixels"),
-            (_positive_int(self.frames), f"frames {self.frames!r}; expected a positive whole number"),
-            (not flow or self.frames == 1, f"{self.frames} frames of flow; expected 1, from onset to apex"),
-            (self.kind != "difference" or self.frames > 1, "a difference of one frame; expected two frames or more"),
-            (self.low < self.high, f"values {self.low}..{self.high}; expected low below high"),
-            (self.scaling in get_args(Scaling), f"scaling {self.scaling!r}; expected one of {get_args(Scaling)}"),
-            (self.gain > 0, f"gain {self.gain}; expected a positive number"),
-            (
-                self.gain == 1 or (self.kind == "difference" and self.scaling == "linear"),
-                f"gain {self.gain} on a {self.kind}, {self.scaling}; it is for linear differences",
-            ),
-            (
-                self.kind != "difference" or self.scaling != "linear" or self.low < 0,
-                f"differences from {self.low} up; they have both signs, so expected low below 0",
-            ),
-            (
-                self.flow_method in (FLOW_METHODS if flow else (None,)),
-                f"flow_method {self.flow_method!r} on a {self.kind}; expected {FLOW_METHODS if flow else None}",
-            ),
-            (self.interpolation in INTERPOLATIONS, f"interpolation {self.interpolation!r}; expected {INTERPOLATIONS}"),
-            (self.magnification >= 1, f"magnification {self.magnification}; expected 1 or more"),
-            (
-                len(self.band) == 2 and 0 < self.band[0] < self.band[1],
-                f"band {self.band}; expected two frequencies, 0 < low < high",
-            ),
-        ]
-        for sound, complaint in checks:
-            if not sound:
-                raise InputError(f"An InputSpec cannot have {complaint}.")
-
-    @property
-    def unnamed(self) -> bool:
-        """Whether the channels are only numbered, so that nothing can be cooked for them."""
-        return self.channels == tuple(f"channel{i}" for i in range(len(self.channels)))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The tensor's shape without the batch: (C, H, W) for flow, else (C, T, H, W)."""
-        time = () if self.kind == "flow" else (self.frames,)
-        return (len(self.channels), *time, self.size, self.size)
-
-    def with_channels(self, number: int) -> "InputSpec":
-        """The same for another number of channels; grey and colour frames keep names, others are numbered."""
-        if number == len(self.channels):
-            return self
-        frames = {} if self.kind == "flow" else {1: ("grey",), 3: ("red", "green", "blue")}
-        return dataclasses.replace(self, channels=frames.get(number, tuple(f"channel{i}" for i in range(number))))
-
-    def check(self, batch: Any) -> None:
-        """Refuse a batch, tensor or array (B, *shape), whose shape or values this spec does not allow.
-
-        Raises:
-            InputError: If the shape differs, a value is not finite or lies outside ``low..high``, or everything
-                lies in 0..1 where 0..255 is expected.
-        """
-        self.check_shape(batch)
-        values = batch.detach() if hasattr(batch, "detach") else batch
-        low, high = float(values.min()), float(values.max())
-        slack = 1e-3 * (self.high - self.low)
-        expected = f"expected {self.low:g}..{self.high:g} for channels {', '.join(self.channels)}"
-        if not (self.low - slack <= low and high <= self.high + slack):
-            raise InputError(f"The values span {low:g}..{high:g}; {expected}. Scale the input as its InputSpec says.")
-        if self.high > 100 and 0 < high <= 1 and low >= 0:
-            raise InputError(f"The values span {low:g}..{high:g}; {expected}. Do not divide by 255.")
-
-    def check_shape(self, batch: Any) -> None:
-        """Refuse a batch whose shape is not (B, *shape).
-
-        Raises:
-            InputError: If it is not, or if the batch is empty.
-        """
-        shape = tuple(batch.shape)
-        if shape[1:] != self.shape or not shape[0]:
-            raise InputError(
-                f"The input has shape {shape}; expected (B, {', '.join(map(str, self.shape))}), a batch of one or more "
-                f"with channels {', '.join(self.channels)}."
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**dataclasses.asdict(self), "channels": list(self.channels), "band": list(self.band)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "InputSpec":
-        """The spec that ``to_dict`` wrote.
-
-        Raises:
-            InputError: If a key is unknown or missing.
-        """
-        names = {f.name for f in dataclasses.fields(cls)}
-        required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
-        if not required <= set(values) <= names:
-            raise InputError(f"An InputSpec was saved with keys {sorted(values)}; expected among {sorted(names)}.")
-        return cls(**values)
-
-
 def plain(name: str) -> str:
     """A name in small letters without blanks at its ends and zeros before numbers: owners and lists differ in these.
 
@@ -330,10 +163,6 @@ def remember(model: Any, persons: Iterable[str]) -> None:
         if part is model or hasattr(part, "saved_facts"):
             facts = getattr(part, "saved_facts", {})
             part.saved_facts = {**facts, "trained_on": sorted({*facts.get("trained_on", ()), *added})}
-
-
-def _positive_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 @dataclass(frozen=True)

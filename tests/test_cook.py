@@ -145,7 +145,7 @@ def test_a_linear_field_keeps_its_slope_and_its_strain(monkeypatch: pytest.Monke
     """Stretched by a tenth: at a third of the size u is a third in pixels, and the strain is still 0.1."""
     x = np.mgrid[:96, :96][1]
     field = np.stack([0.1 * x, 0 * x], axis=-1).astype(np.float32)
-    monkeypatch.setattr("mer_zoo.preprocessing.cook.optical_flow", lambda *_: field)
+    monkeypatch.setattr("mer_zoo.preprocessing.forms.optical_flow", lambda *_: field)
     u, _, deformation = cooked(InputSpec("flow", ("u", "v", "strain"), size=32, low=-99, high=99))
     np.testing.assert_allclose(np.diff(u, axis=1), 0.1, atol=1e-5)
     np.testing.assert_allclose(deformation, 0.1, atol=1e-5)

@@ -14,7 +14,8 @@ import mer_zoo
 from mer_zoo.copies import find_copies
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.errors import InputError
-from mer_zoo.preprocessing.cook import cook, cook_flow, cook_frames
+from mer_zoo.preprocessing.cook import cook
+from mer_zoo.preprocessing.forms import cook_flow, cook_frames
 from mer_zoo.types import InputSpec
 
 Array = npt.NDArray[np.float32]

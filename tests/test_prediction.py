@@ -17,8 +17,9 @@ import mer_zoo
 from mer_zoo.cli import main
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.errors import FaceError, InputError
-from mer_zoo.preprocessing.cook import cook, cook_flow, cook_frames
+from mer_zoo.preprocessing.cook import cook
 from mer_zoo.preprocessing.faces import Aligner
+from mer_zoo.preprocessing.forms import cook_flow, cook_frames
 from mer_zoo.preprocessing.video import open_film
 
 Frames = npt.NDArray[np.uint8]

@@ -14,8 +14,9 @@ from mer_zoo.datasets import Corpus, _pictures
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.errors import FaceError, InputError, UnreadableError
 from mer_zoo.preprocessing.apex import find_apex
-from mer_zoo.preprocessing.cook import Preparation, cook, cook_flow, cook_frames, with_apex
+from mer_zoo.preprocessing.cook import Preparation, cook, with_apex
 from mer_zoo.preprocessing.faces import Aligner
+from mer_zoo.preprocessing.forms import cook_flow, cook_frames
 from mer_zoo.preprocessing.magnify import Band, magnify
 from mer_zoo.preprocessing.temporal import interpolate
 from mer_zoo.types import InputSpec

@@ -20,7 +20,7 @@ import mer_zoo
 from mer_zoo.datasets.megc2019_flow import MEGC2019Flow
 from mer_zoo.errors import LeakError
 from mer_zoo.guards import check_seen
-from mer_zoo.preprocessing.cook import cook_flow, cook_frames
+from mer_zoo.preprocessing.forms import cook_flow, cook_frames
 from mer_zoo.training import ClipDataset, fit, predict
 from mer_zoo.types import Sample
 

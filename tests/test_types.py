@@ -58,7 +58,18 @@ def test_sample_refuses(changes: dict[str, Any]) -> None:
         ({**CLIP, "kind": "difference"}, {"low": -1.0, "frames": 1}, "a difference of one frame"),
         ({**CLIP, "kind": "difference"}, {}, "differences from 0.0 up"),
         (FLOW, {"channels": ("u", "grey")}, "a flow has"),
-        (FLOW, {"frames": 2}, "2 frames of flow"),
+        (
+            {**FLOW, "kind": "phases"},
+            {"frames": 3},
+            "3 frames of a phases; expected 2: optical flow",
+        ),
+        ({**CLIP, "kind": "image"}, {"frames": 2}, "2 frames of a image; expected 1: the apex frame"),
+        ({**CLIP, "kind": "pair"}, {"frames": 1}, "1 frames of a pair; expected 2"),
+        ({**CLIP, "kind": "dynamic"}, {"frames": 1}, "differences from 0.0 up"),
+        ({**CLIP, "kind": "pair", "frames": 2}, {"channels": ("u",)}, "a pair has"),
+        (CLIP, {"filter": "fft"}, "filter 'fft'; expected one of"),
+        (CLIP, {"wavelength": -1.0}, "wavelength -1.0"),
+        (CLIP, {"band": ("a", 1)}, "band .*; expected two frequencies"),
         (FLOW, {"flow_method": "banana"}, "flow_method 'banana' on a flow; expected"),
     ],
 )
@@ -79,7 +90,13 @@ def test_input_spec_survives_json() -> None:
 def test_shapes() -> None:
     assert InputSpec("flow", ("u", "v"), size=28).flow_method == "dis"
     assert InputSpec(**FLOW).shape == (2, 28, 28)
+    assert InputSpec(**{**FLOW, "frames": 8}).shape == (2, 8, 28, 28)
+    assert InputSpec("phases", ("u",), size=28, frames=2).shape == (1, 2, 28, 28)
     assert InputSpec(**CLIP).shape == (1, 16, 64, 64)
+    assert InputSpec(**{**CLIP, "frames": 1}).shape == (1, 1, 64, 64)
+    assert InputSpec("pair", ("grey",), size=28, frames=2).shape == (1, 2, 28, 28)
+    assert InputSpec("image", ("red", "green", "blue"), size=28).shape == (3, 28, 28)
+    assert InputSpec("dynamic", ("grey",), size=28, low=-1).shape == (1, 28, 28)
     assert InputSpec(**CLIP).with_channels(3).channels == ("red", "green", "blue")
     assert InputSpec(**FLOW).with_channels(5).unnamed
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import mer_zoo
-from mer_zoo.preprocessing.cook import cook_flow
+from mer_zoo.preprocessing.forms import cook_flow
 from mer_zoo.recipe import Precision
 from mer_zoo.training import augment, whole_kernels
 from mer_zoo.types import InputSpec

@@ -70,6 +70,7 @@ class Corpus(ABC):
         folder_form: What reads a corpus that is made back from a folder; None if nothing does.
         native_spec: What the data are without any cooking, for networks that do not say what they eat; None for
             raw frames, which must be cooked.
+        by_frame: Whether ``take`` reads the frames that it is asked for and no other.
         fitted_on: Keys of clips from which what this corpus hands out was computed beside the clip itself, such as a
             mean face or a common scale; mostly none. ``evaluate`` refuses to test those clips.
     """
@@ -85,6 +86,7 @@ class Corpus(ABC):
     counts: ClassVar[Mapping[str, Counts]] = {}
     editions: ClassVar[tuple[Counts, ...]] = ()
     native_spec: ClassVar[InputSpec | None] = None
+    by_frame: ClassVar[bool] = False
     fitted_on: Collection[str] = ()
 
     def __init__(self, root: Path | None = None) -> None:

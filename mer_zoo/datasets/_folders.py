@@ -82,6 +82,7 @@ class PictureCorpus(Corpus):
         lossy: Why clips of a sound copy may be cut short, where they may.
     """
 
+    by_frame = True
     layouts: ClassVar[Mapping[str, Layout]]
     fps: ClassVar[float | None] = None
     known: ClassVar[tuple[Known, ...]] = ()

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mer_zoo.errors import InputError
-from mer_zoo.types import FLOW_METHODS
+from mer_zoo.specs import FLOW_METHODS
 
 if TYPE_CHECKING:
     from torch import nn

@@ -40,7 +40,7 @@ class Cook:
 
     def __call__(self, sample: Sample) -> Outcome:
         try:
-            if self.spec.kind == "flow" and self.corpus.native_spec is None:
+            if self.spec.needs_apex and self.corpus.native_spec is None:
                 sample = with_apex(self.corpus, sample, self.preparation)
             return sample, cook(self.corpus, sample, self.spec, self.preparation)
         except MerZooError as error:
@@ -188,7 +188,7 @@ def _check_corpus(corpus: Corpus, spec: InputSpec, kitchen: Kitchen) -> None:
     """Refuse what no clip can be cooked for, and say what scores will suffer from."""
     check_spec(corpus, spec)
     given = corpus.native_spec.flow_method if corpus.native_spec else None
-    if given and spec.kind == "flow" and spec.flow_method != given:
+    if given and spec.is_flow and spec.flow_method != given:
         logger.warning(
             "%s holds flow by %s; this network was made for flow by %s.", corpus.name, given, spec.flow_method
         )

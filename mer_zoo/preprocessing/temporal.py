@@ -69,7 +69,7 @@ def sample(clip: Clip, frames: int, times: npt.ArrayLike | None = None) -> Clip:
     Nothing is interpolated; of two frames that are as near it is the earlier. Arguments and errors are those of
     ``resample``.
     """
-    return np.asarray(clip[np.ceil(_positions(clip, frames, times) - 0.5).astype(int)])
+    return np.asarray(clip[_nearest(_positions(clip, frames, times))])
 
 
 _METHODS: dict[str, Callable[[Clip, int, npt.ArrayLike | None], Clip]] = {
@@ -92,22 +92,47 @@ def interpolate(clip: Clip, frames: int, method: str = "linear", times: npt.Arra
     Raises:
         InputError: As ``resample`` does, or if the method is unknown.
     """
-    if method not in _METHODS:
-        raise InputError(f"No temporal interpolation is named {method!r}; expected one of {list(METHODS)}.")
+    _check_method(method)
     return _METHODS[method](clip, frames, times)
+
+
+def used(there: int, frames: int, method: str = "linear", times: npt.ArrayLike | None = None) -> list[int]:
+    """Which of the frames that are there ``interpolate`` looks at, in order; with their times the rest can be left out.
+
+    Raises:
+        InputError: As ``interpolate`` does.
+    """
+    _check_method(method)
+    if method == "tim":
+        return [*range(there)]
+    at = _places(there, frames, times)
+    wanted = [_nearest(at)] if method == "nearest" else [np.floor(at).astype(int), np.ceil(at).astype(int)]
+    return [int(k) for k in np.unique(wanted)]
 
 
 def _positions(clip: Clip, frames: int, times: npt.ArrayLike | None) -> Floats:
     """Where the wanted times lie among the frames: (frames,), 0 the first frame, T - 1 the last."""
     _check_clip(clip, frames)
-    last = len(clip) - 1
+    return _places(len(clip), frames, times)
+
+
+def _places(there: int, frames: int, times: npt.ArrayLike | None) -> Floats:
     if times is None:
-        return np.linspace(0, last, frames)
+        return np.linspace(0, there - 1, frames)
     taken = np.asarray(times, np.float64)
-    _check_times(taken, len(clip))
-    positions = np.interp(np.linspace(taken[0], taken[-1], frames), taken, np.arange(len(clip)))
+    _check_times(taken, there)
+    positions = np.interp(np.linspace(taken[0], taken[-1], frames), taken, np.arange(there))
     whole = np.rint(positions)
     return np.where(np.abs(positions - whole) < 1e-6, whole, positions)  # 0.3 is not 3 * 0.1 in floating point
+
+
+def _nearest(positions: Floats) -> npt.NDArray[np.intp]:
+    return np.ceil(positions - 0.5).astype(int)
+
+
+def _check_method(method: str) -> None:
+    if method not in _METHODS:
+        raise InputError(f"No temporal interpolation is named {method!r}; expected one of {list(METHODS)}.")
 
 
 def _sinusoids(positions: npt.NDArray[np.floating] | npt.NDArray[np.integer], vertices: int) -> Floats:
