@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from mer_zoo.datasets._base import Corpus
 from mer_zoo.errors import MerZooError
-from mer_zoo.preprocessing.cache import Row, Shelf, digest_of, row_of
-from mer_zoo.preprocessing.cook import AS_THEY_ARE, Array, Preparation, check_spec, cook, with_apex
+from mer_zoo.preprocessing.cook import AS_THEY_ARE, Preparation, check_spec, cook, with_apex
+from mer_zoo.preprocessing.forms import Array
+from mer_zoo.preprocessing.shelf import Row, Shelf, digest_of, row_of
 from mer_zoo.types import InputSpec, Sample
 
 logger = logging.getLogger("mer_zoo")
