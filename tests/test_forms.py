@@ -110,9 +110,8 @@ def test_frames_that_are_not_used_can_be_left_out(there: int, frames: int, metho
     for times in (None, np.sort(rng.choice(200, there, replace=False))):
         chosen = used(there, frames, method, times)
         rest = chosen if times is None else times[chosen]
-        np.testing.assert_allclose(
-            interpolate(clip[chosen], frames, method, rest), interpolate(clip, frames, method, times), atol=1e-3
-        )
+        few: Any = interpolate(clip[chosen], frames, method, rest)
+        np.testing.assert_allclose(few, np.asarray(interpolate(clip, frames, method, times), float), atol=1e-3)
         assert len(chosen) <= (there if method == "tim" else 2 * frames)
 
 
