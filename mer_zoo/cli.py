@@ -125,6 +125,7 @@ def _add_evaluate(commands: Commands) -> None:
     add("--i-know-this-leaks", action="store_true", help="for a rule that chooses on test persons")
     add("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
     add("--cache", type=Path, metavar="FOLDER", help="where inputs are kept (frames: the user's cache directory)")
+    cli_runs.add_preparation(evaluate)
     add("--keep-weights", action="store_true", help="keep the weights of each fold in the run's folder")
     cli_runs.add_recipe(evaluate)
 

@@ -4,14 +4,10 @@ import argparse
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mer_zoo
-from mer_zoo.cli_runs import add_corpora, corpora_of
+from mer_zoo.cli_runs import add_alignment, add_corpora, add_preparation, aligner_of, corpora_of, preparation_of
 from mer_zoo.errors import InputError, printable
-
-if TYPE_CHECKING:
-    from mer_zoo.preprocessing.faces import Aligner
 
 Words = argparse.Namespace
 
@@ -22,12 +18,11 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
     add("protocol", metavar="PROTOCOL", help="whose clips: a name that `mer-zoo protocols` lists")
     add("--model", default="ststnet", metavar="MODEL", help="the network that will eat them (%(default)s)")
     add("--out", type=Path, metavar="FOLDER", help="where to keep them (the user's cache directory)")
-    add("--apex", default="middle", metavar="HOW", help="where none is coded: middle, difference or lbp (%(default)s)")
     add("--jobs", type=int, default=1, metavar="N", help="processes side by side (%(default)s)")
     add(
         "--on-error", default="raise", choices=("raise", "skip"), help="about clips that cannot be cooked (%(default)s)"
     )
-    _add_alignment(parser, default="none")
+    add_preparation(parser)
     add_corpora(parser)
 
 
@@ -50,12 +45,12 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     add("--fps", type=float, metavar="N", help="frames a second (what the video says)")
     add("--seconds", type=float, default=0.5, metavar="N", help="length of a window (%(default)s)")
     add("--out", type=Path, metavar="FILE", help="a picture: faces, where the network looked, probabilities")
-    _add_alignment(parser, default="mtcnn")
+    add_alignment(parser, default="mtcnn")
 
 
 def prepare(words: Words) -> None:
     """Cook as ``mer_zoo.prepare`` does, and say what is there."""
-    from mer_zoo.preprocessing.cache import user_folder
+    from mer_zoo.preprocessing.shelf import user_folder
 
     protocol = mer_zoo.get_protocol(words.protocol)
     cache = mer_zoo.prepare(
@@ -63,12 +58,12 @@ def prepare(words: Words) -> None:
         corpora_of(words, protocol),
         mer_zoo.input_spec(words.model),
         words.out or user_folder(),
-        preparation=mer_zoo.Preparation(_aligner(words), words.apex),
+        preparation=preparation_of(words),
         jobs=words.jobs,
         on_error=words.on_error,
     )
     guessed = Counter(how for how in cache.table["apex_by"] if how)
-    print(f"{len(cache)} of {len(cache.keys)} clips of {protocol.name} for {words.model}:")
+    print(f"{len(cache)} of {len(cache.digests)} clips of {protocol.name} for {words.model}:")
     for shelf in cache.shelves:
         print(printable(f"  {shelf.file}", sys.stdout))
     if guessed:
@@ -83,7 +78,7 @@ def cache(words: Words) -> None:
     Raises:
         InputError: If ``rm`` is told neither a name nor ``--all``, or nothing has that name.
     """
-    from mer_zoo.preprocessing.cache import shelves_in, user_folder
+    from mer_zoo.preprocessing.shelf import shelves_in, user_folder
 
     folder = (words.folder or user_folder()).expanduser()
     if words.action == "rm" and not words.name and not words.all:
@@ -104,23 +99,11 @@ def predict(words: Words) -> None:
     """Ask as ``mer_zoo.predict`` does, print the table, and draw the picture if one is asked for."""
     clip = _clip(words.clip) if words.clip else None
     said = mer_zoo.predict(
-        words.model, words.source, clip=clip, fps=words.fps, aligner=_aligner(words), seconds=words.seconds
+        words.model, words.source, clip=clip, fps=words.fps, aligner=aligner_of(words), seconds=words.seconds
     )
     print(printable(str(said), sys.stdout))
     if words.out:
         print(printable(f"Wrote {said.save(words.out)}", sys.stdout))
-
-
-def _add_alignment(parser: argparse.ArgumentParser, default: str) -> None:
-    add = parser.add_argument
-    what = "how faces are found: mtcnn, dlib, mediapipe, precomputed, or none for faces that are cut out (%(default)s)"
-    add("--align", default=default, metavar="HOW", help=what)
-    add("--align-file", metavar="FILE", help="what dlib, mediapipe or precomputed read")
-    add("--fallback", default="error", choices=("error", "center"), help="where no face is found (%(default)s)")
-
-
-def _aligner(words: Words) -> "Aligner":
-    return mer_zoo.Aligner(words.align, fallback=words.fallback, model=words.align_file)
 
 
 def _clip(text: str) -> tuple[int, int | None, int]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mer_zoo.datasets import Corpus
+    from mer_zoo.preprocessing.cook import Preparation
+    from mer_zoo.preprocessing.faces import Aligner
     from mer_zoo.protocols import Protocol
     from mer_zoo.recipe import Recipe
     from mer_zoo.report_text import Written
@@ -66,6 +68,32 @@ def add_corpora(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_preparation(parser: argparse.ArgumentParser) -> None:
+    """Options that say what is done to frames before a network's own spec."""
+    how = "where no apex is coded: middle, difference or lbp (%(default)s)"
+    parser.add_argument("--apex", default="middle", metavar="HOW", help=how)
+    add_alignment(parser, default="none")
+
+
+def add_alignment(parser: argparse.ArgumentParser, default: str) -> None:
+    """Options that say how faces are cut out."""
+    add = parser.add_argument
+    what = "how faces are found: mtcnn, dlib, mediapipe, precomputed, or none for faces that are cut out (%(default)s)"
+    add("--align", default=default, metavar="HOW", help=what)
+    add("--align-file", metavar="FILE", help="what dlib, mediapipe or precomputed read")
+    add("--fallback", default="error", choices=("error", "center"), help="where no face is found (%(default)s)")
+
+
+def preparation_of(words: Words) -> "Preparation":
+    """What these options say."""
+    return mer_zoo.Preparation(aligner_of(words), words.apex)
+
+
+def aligner_of(words: Words) -> "Aligner":
+    """What these options say of faces."""
+    return mer_zoo.Aligner(words.align, fallback=words.fallback, model=words.align_file)
+
+
 def evaluate(words: Words) -> None:
     """Evaluate as ``mer_zoo.evaluate`` does, and write the report beside the folds.
 
@@ -84,6 +112,7 @@ def evaluate(words: Words) -> None:
         device=words.device,
         out=out,
         cache=words.cache,
+        preparation=preparation_of(words),
         keep_weights=words.keep_weights,
         i_know_this_leaks=words.i_know_this_leaks,
     )

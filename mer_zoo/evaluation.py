@@ -24,8 +24,9 @@ from mer_zoo.errors import InputError, UnknownNameError
 from mer_zoo.execution import Work, run_folds
 from mer_zoo.folds import check_folds
 from mer_zoo.guards import check_cooking, check_copies, check_neighbours, check_seen
-from mer_zoo.inputs import RENDERED_LABELS, Cache, Roots, check_jobs, create_dataset, open_corpora
+from mer_zoo.inputs import RENDERED_LABELS, Cache, Roots, check_jobs, create_dataset, open_corpora, preparation_of
 from mer_zoo.models import create_model, list_models
+from mer_zoo.preprocessing.cook import Preparation
 from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
 from mer_zoo.random_clips import random_split, ten_copies
 from mer_zoo.recipe import Recipe
@@ -56,6 +57,7 @@ def evaluate(
     device: Device = "auto",
     out: str | Path | None = None,
     cache: Cache = None,
+    preparation: Preparation | None = None,
     keep_weights: bool = False,
     i_know_this_leaks: bool = False,
 ) -> pd.DataFrame:
@@ -75,6 +77,7 @@ def evaluate(
         device: ``auto``, ``cpu`` or ``cuda``.
         out: Folder in which each finished fold is kept; a second call goes on where the first stopped.
         cache: As for ``create_dataset``.
+        preparation: As for ``create_dataset``.
         keep_weights: Keep each fold's weights, too, in ``out``.
         i_know_this_leaks: Must be True for a selection that leaks.
 
@@ -101,7 +104,8 @@ def evaluate(
     model = None if make is None else _fresh(make, recipes[0].seed)
     corpora = open_corpora(protocol, roots)
     mixed = recipes[0].seed if selection == "random-clip" else None
-    data, folds = _material(protocol, corpora, _spec(model, corpora.values()), cache, mixed)
+    prepared = preparation_of(cache, preparation)
+    data, folds = _material(protocol, corpora, _spec(model, corpora.values()), (cache, prepared), mixed)
     if selection == "nested":
         check_inner_folds(folds)
     if model is None:
@@ -114,6 +118,7 @@ def evaluate(
         {
             **_settings(protocol, selection, recipes, (data, folds)),
             **facts,
+            "preparation": prepared.says,
             "device": place_of(device).type,
             "keep_weights": keep_weights,
         },
@@ -130,11 +135,15 @@ def evaluate(
 
 
 def _material(
-    protocol: Protocol, corpora: dict[str, Corpus], spec: InputSpec, cache: Cache, mixed: int | None
+    protocol: Protocol,
+    corpora: dict[str, Corpus],
+    spec: InputSpec,
+    cooking: tuple[Cache, Preparation],
+    mixed: int | None,
 ) -> tuple[ClipDataset, list[Fold]]:
     """Clips and folds, after all guards that need no training; ``mixed`` is the seed of copies split at random."""
     _check_stand_in(protocol, corpora.values())
-    data = create_dataset(protocol, corpora, spec, cache=cache)
+    data = create_dataset(protocol, corpora, spec, cache=cooking[0], preparation=cooking[1])
     _check_classes(data, protocol)
     if mixed is not None:
         data = ten_copies(data, mixed)

@@ -1,5 +1,6 @@
 """From a protocol and its corpora to a torch dataset of cooked clips."""
 
+import inspect
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +11,12 @@ import numpy as np
 from torch import Tensor
 
 from mer_zoo.datasets import Corpus, list_corpora, open_corpus
+from mer_zoo.datasets._base import CORPORA
 from mer_zoo.errors import CorpusError, InputError, UnreadableError
-from mer_zoo.preprocessing.cache import ClipCache, user_folder
+from mer_zoo.preprocessing.cache import ClipCache
+from mer_zoo.preprocessing.cook import AS_THEY_ARE, Preparation
 from mer_zoo.preprocessing.many import Cooked, Kitchen, cook_all
+from mer_zoo.preprocessing.shelf import user_folder
 from mer_zoo.protocols import STAND_IN, Protocol, get_protocol
 from mer_zoo.training import ClipDataset
 from mer_zoo.types import Counts, InputSpec, Sample, plain
@@ -34,6 +38,7 @@ def create_dataset(
     *,
     persons: Sequence[str] | None = None,
     cache: Cache = None,
+    preparation: Preparation | None = None,
     augment: Callable[[Tensor], Tensor] | None = None,
 ) -> ClipDataset:
     """The clips of a protocol as a network eats them.
@@ -46,6 +51,8 @@ def create_dataset(
         cache: Folder in which cooked inputs are kept, or what ``prepare`` returned, whose preparation is then taken.
             None: inputs made from frames are kept in the user's cache directory, ``$MER_ZOO_CACHE`` or
             ``~/.cache/mer-zoo``; published flow is read anew. False keeps nothing.
+        preparation: How faces are cut out of whole pictures, and apexes found where none is coded; None takes that of
+            what ``prepare`` returned, or else frames as they are.
         augment: Applied to the tensor of each item when it is taken.
 
     Raises:
@@ -61,7 +68,8 @@ def create_dataset(
             logger.warning("%s: %s", protocol.name, note)
     else:
         chosen = _of_persons(protocol, chosen, persons)
-    cooked = [_cooked(corpora[name], part, spec, cache) for name, part in chosen.items()]
+    prepared = preparation_of(cache, preparation)
+    cooked = [_cooked(corpora[name], part, spec, cache, prepared) for name, part in chosen.items()]
     samples = [sample for each in cooked for sample in each.samples]
     inputs = np.concatenate([each.inputs for each in cooked])
     data = ClipDataset(inputs, [protocol.target(s) for s in samples], samples, spec, protocol.classes, augment)
@@ -69,9 +77,9 @@ def create_dataset(
     return data
 
 
-def _cooked(corpus: Corpus, samples: list[Sample], spec: InputSpec, cache: Cache) -> Cooked:
+def _cooked(corpus: Corpus, samples: list[Sample], spec: InputSpec, cache: Cache, preparation: Preparation) -> Cooked:
     """Samples and their inputs; without those that cannot be read, if corpus or cache say so."""
-    kitchen, skip = kitchen_of(corpus, cache), getattr(corpus, "missing", "error") == "skip"
+    kitchen, skip = kitchen_of(corpus, cache, preparation), getattr(corpus, "missing", "error") == "skip"
     if isinstance(cache, ClipCache):
         if cache.spec != spec:
             raise InputError(f"The cache is of inputs for {cache.spec}; this network eats {spec}. Prepare it anew.")
@@ -84,14 +92,29 @@ def _cooked(corpus: Corpus, samples: list[Sample], spec: InputSpec, cache: Cache
     return cooked
 
 
-def kitchen_of(corpus: Corpus, cache: Cache) -> Kitchen:
+def preparation_of(cache: Cache, preparation: Preparation | None) -> Preparation:
+    """What is done to frames before: what is asked for, or what was done to those that are kept.
+
+    Raises:
+        InputError: If a cache was prepared otherwise than is asked for.
+    """
+    if preparation is not None and not isinstance(preparation, Preparation):
+        raise InputError(f"preparation is {preparation!r:.60}; expected mer_zoo.Preparation(…).")
+    if not isinstance(cache, ClipCache):
+        return preparation or AS_THEY_ARE
+    if preparation not in (None, cache.preparation):
+        raise InputError(f"The cache was prepared by {cache.preparation}, not {preparation}; leave one of them out.")
+    return cache.preparation
+
+
+def kitchen_of(corpus: Corpus, cache: Cache, preparation: Preparation = AS_THEY_ARE) -> Kitchen:
     """Where inputs are kept, and what is done to frames before."""
     if isinstance(cache, ClipCache):
-        return Kitchen(cache.folder, cache.preparation)
+        return Kitchen(cache.folder, preparation)
     if cache is None:
         keeps = corpus.native_spec is None and type(corpus).fingerprint is not Corpus.fingerprint
-        return Kitchen(user_folder() if keeps else None)
-    return Kitchen(Path(cache).expanduser() if cache else None)
+        return Kitchen(user_folder() if keeps else None, preparation)
+    return Kitchen(Path(cache).expanduser() if cache else None, preparation)
 
 
 def unreadable(left_out: Mapping[str, str], asked: int) -> UnreadableError:
@@ -133,8 +156,13 @@ def counts_of(samples: Sequence[Sample], protocol: Protocol) -> dict[str, Counts
     return found
 
 
-def open_corpora(protocol: Protocol, roots: Roots | None) -> dict[str, Corpus]:
+def open_corpora(protocol: Protocol, roots: Roots | None, skip: bool = False) -> dict[str, Corpus]:
     """The corpora of ``roots``, or those that the protocol makes; open ones stay as they are.
+
+    Args:
+        protocol: Whose corpora.
+        roots: As for ``create_dataset``.
+        skip: Open those that can be read so with ``missing="skip"``.
 
     Raises:
         InputError: If there are no roots and the protocol makes nothing.
@@ -145,13 +173,16 @@ def open_corpora(protocol: Protocol, roots: Roots | None) -> dict[str, Corpus]:
             f"roots is {roots!r}; {protocol.name} is of {', '.join(protocol.counts)} and needs a mapping from corpora "
             f"to folders, such as {{'{next(iter(protocol.counts))}': FOLDER}}. Corpora: {', '.join(list_corpora())}."
         )
-    return {name: _open_one(name, root, protocol) for name, root in roots.items()}
+    return {name: _open_one(name, root, protocol, skip) for name, root in roots.items()}
 
 
-def _open_one(name: str, root: str | Path | Corpus | None, protocol: Protocol) -> Corpus:
+def _open_one(name: str, root: str | Path | Corpus | None, protocol: Protocol, skip: bool) -> Corpus:
     if isinstance(root, Corpus):
         return root
-    return open_corpus(name, root, **({} if root is not None else protocol.made.get(name, {})))
+    if root is None:
+        return open_corpus(name, root, **protocol.made.get(name, {}))
+    skips = skip and "missing" in inspect.signature(CORPORA.get(name)).parameters
+    return open_corpus(name, root, **({"missing": "skip"} if skips else {}))
 
 
 def _of_persons(

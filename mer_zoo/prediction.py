@@ -152,6 +152,8 @@ def predict(
         FaceError: If no window shows a face.
         WeightsError: If a name has no weights.
     """
+    if not isinstance(model, str | nn.Module):
+        raise InputError(f"model is a {type(model).__name__}; expected a module, or a name such as 'ststnet.synth_3'.")
     network = create_model(model, pretrained=True) if isinstance(model, str) else model
     training = network.training
     network.eval()
@@ -165,7 +167,7 @@ def _predict(network: nn.Module, film: Film, clip: Clip | None, aligner: Aligner
     spec = _spec(network)
     if not isinstance(aligner, Aligner):
         raise InputError(f"aligner is {aligner!r}; expected mer_zoo.Aligner(…).")
-    if not (np.isfinite(seconds) and seconds > 0):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
         raise InputError(f"seconds is {seconds!r}; expected a positive length of a window.")
     viewer = _Viewer(network, spec, film, aligner)
     seen = [viewer.look(part) for part in _parts(film, clip, seconds)]
@@ -207,7 +209,7 @@ class _Viewer:
 
     def __init__(self, network: nn.Module, spec: InputSpec, film: Film, aligner: Aligner) -> None:
         self.network, self.spec, self.film, self.aligner = network, spec, film, aligner
-        number = self._ask(torch.full((1, *spec.shape), spec.low)).shape[1]
+        number = self._ask(torch.full((1, *spec.shape), float(spec.low))).shape[1]
         self.classes = tuple(getattr(network, "classes", ())) or tuple(f"class {i}" for i in range(number))
 
     def look(self, part: _Part) -> tuple[Window, _Answer | None]:
@@ -271,7 +273,7 @@ def _parts(film: Film, clip: Clip | None, seconds: float) -> Iterator[_Part]:
 
 def _named(film: Film, clip: Clip) -> _Part:
     three = isinstance(clip, tuple) and len(clip) == 3
-    if not three or not all(isinstance(n, int) or (n is None and i == 1) for i, n in enumerate(clip)):
+    if not three or not all(isinstance(n, int | np.integer) or (n is None and i == 1) for i, n in enumerate(clip)):
         raise InputError(f"clip is {clip!r}; expected three numbers of frames, (onset, apex or None, offset).")
     onset, apex, offset = clip
     if not 0 <= onset < offset or not (apex is None or onset < apex <= offset):

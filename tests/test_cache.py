@@ -19,9 +19,10 @@ from mer_zoo.datasets import Corpus
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.errors import CacheError, CorpusError, InputError, UnreadableError
 from mer_zoo.preprocessing import many
-from mer_zoo.preprocessing.cache import ClipCache, Shelf, shelves_in
+from mer_zoo.preprocessing.cache import ClipCache
 from mer_zoo.preprocessing.cook import Preparation, cook
 from mer_zoo.preprocessing.many import Kitchen, fill
+from mer_zoo.preprocessing.shelf import Shelf, shelves_in
 from mer_zoo.types import InputSpec, Sample
 
 CLIP = InputSpec("clip", ("grey",), size=24, frames=6)
@@ -104,8 +105,8 @@ def test_protocols_share_what_they_share(casme2: Path, tmp_path: Path, cooked: l
     three, five = (
         mer_zoo.prepare(protocol, {"casme2": casme2}, CLIP, tmp_path) for protocol in ("casme2-3", "casme2-5")
     )
-    assert set(three.keys) != set(five.keys)
-    assert sorted(cooked) == sorted({*three.keys, *five.keys})
+    assert set(three) != set(five)
+    assert sorted(cooked) == sorted({*three, *five})
     assert len(list(tmp_path.glob("*.npy"))) == 1
 
 
@@ -188,7 +189,7 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_what_is_spoilt_is_cooked_again(spoil: Callable[[Path], object], casme2: Path, tmp_path: Path) -> None:
     whole = prepared(casme2, tmp_path)
-    expected = {key: whole[key] for key in whole.keys}
+    expected = dict(whole)
     spoil(next(tmp_path.glob("*.npy")))
     again = prepared(casme2, tmp_path)
     assert all((again[key] == values).all() for key, values in expected.items())
@@ -196,7 +197,7 @@ def test_what_is_spoilt_is_cooked_again(spoil: Callable[[Path], object], casme2:
 
 def test_one_row_that_was_written_over_is_cooked_again(casme2: Path, tmp_path: Path, cooked: list[str]) -> None:
     whole = prepared(casme2, tmp_path)
-    key = whole.keys[2]
+    key = [*whole][2]
     expected, array = whole[key].copy(), next(tmp_path.glob("*.npy"))
     inputs = np.load(array, mmap_mode="r+")
     inputs[2] = 7
@@ -277,7 +278,7 @@ def test_a_killed_run_goes_on(casme2: Path, tmp_path: Path) -> None:
     rest = _program(casme2, tmp_path).communicate()[0].split()
     assert not set(done) & set(rest)
     cache = prepared(casme2, tmp_path)
-    assert sorted({*done, *rest}) == sorted(cache.keys)
+    assert sorted({*done, *rest}) == sorted(cache)
     corpus, samples = selected(casme2)
     for sample in samples:
         np.testing.assert_array_equal(cache[sample.key], cook(corpus, sample, CLIP))
@@ -289,7 +290,7 @@ def test_two_processes_build_the_same_cache(casme2: Path, tmp_path: Path) -> Non
     said = [run.communicate()[0].split() for run in runs]
     assert [run.returncode for run in runs] == [0, 0]
     cache = prepared(casme2, tmp_path)
-    assert sorted([*said[0], *said[1]]) == sorted(cache.keys)
+    assert sorted([*said[0], *said[1]]) == sorted(cache)
 
 
 def test_who_reads_while_rows_are_added_finds_what_belongs_together(casme2: Path, tmp_path: Path) -> None:
@@ -405,7 +406,7 @@ def test_skipped_clips_are_rows_with_the_reason(spoilt: tuple[Path, dict[str, st
     assert all(word in table.loc[key, "why"] for key, word in said.items())
     assert len(cache) == len(table) - len(said)
     data = mer_zoo.create_dataset("casme2-3", {"casme2": root}, CLIP, cache=cache)
-    assert {sample.key for sample in data.samples} == set(cache.keys) - set(said)
+    assert {sample.key for sample in data.samples} == set(cache) == {*table.index} - {*said}
     with pytest.raises(KeyError):
         cache[next(iter(said))]
     again = prepared(root, tmp_path / "cache", on_error="skip")

@@ -7,7 +7,7 @@ import pytest
 import mer_zoo
 from mer_zoo.cli import main
 from mer_zoo.datasets._base import CORPORA
-from mer_zoo.preprocessing.cache import shelves_in
+from mer_zoo.preprocessing.shelf import shelves_in
 
 
 @pytest.fixture(scope="module")

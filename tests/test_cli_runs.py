@@ -16,7 +16,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 import mer_zoo
-from mer_zoo import Recipe
+from mer_zoo import Preparation, Recipe
 from mer_zoo.cli import main
 from mer_zoo.errors import MerZooError
 from mer_zoo.report_text import Written
@@ -93,6 +93,7 @@ def test_defaults_are_those_of_the_library(passed: dict[str, Any]) -> None:
         "device": "auto",
         "out": Path("runs/hf-hub-owner-net-v1-synthetic-3"),
         "cache": None,
+        "preparation": Preparation(),
         "keep_weights": False,
         "i_know_this_leaks": False,
     }

@@ -461,7 +461,7 @@ def test_a_cache_of_raw_clips_knows_what_cooked_it(tmp_path: Path, monkeypatch: 
     assert [files(), files()] == [1, 1]
     monkeypatch.setattr("cv2.getVersionString", lambda: "another")
     assert files() == 2
-    monkeypatch.setattr("mer_zoo.preprocessing.cache.VERSION", 99)
+    monkeypatch.setattr("mer_zoo.preprocessing.shelf.VERSION", 99)
     assert files() == 3
 
 

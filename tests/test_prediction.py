@@ -1,5 +1,6 @@
 """One video, folder or array, asked about: the same numbers as by hand, and a word about every wrong input."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 import pytest
 import torch
 from PIL import Image
@@ -19,7 +21,7 @@ from mer_zoo.datasets._base import CORPORA
 from mer_zoo.errors import FaceError, InputError
 from mer_zoo.preprocessing.cook import cook
 from mer_zoo.preprocessing.faces import Aligner
-from mer_zoo.preprocessing.forms import cook_flow, cook_frames
+from mer_zoo.preprocessing.forms import cook_clip, cook_flow, cook_frames
 from mer_zoo.preprocessing.video import open_film
 
 Frames = npt.NDArray[np.uint8]
@@ -251,8 +253,10 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_av", [True, False])
-def test_a_video_that_breaks_off(with_av: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can be decoded is; where nothing can, that is said."""
+def test_a_video_that_breaks_off(
+    with_av: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What can be decoded is, with a warning; where nothing can, that is an error."""
     monkeypatch.setattr("mer_zoo.preprocessing.video._with_av", lambda: with_av)
     file = tmp_path / "film.avi"
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 64))
@@ -261,8 +265,11 @@ def test_a_video_that_breaks_off(with_av: bool, tmp_path: Path, monkeypatch: pyt
         writer.write(frame)
     writer.release()
     whole = file.read_bytes()
+    assert sum(1 for _ in open_film(file).frames()) == 20
+    assert not caplog.messages
     file.write_bytes(whole[: len(whole) // 2])
     assert 0 < sum(1 for _ in open_film(file).frames()) < 20
+    assert re.search(r"film\.avi: frame \d+ of 20 is the last that can be read; fetch it anew", caplog.text)
     file.write_bytes(whole[:3000])
     with pytest.raises(InputError, match=r"film\.avi"):
         list(open_film(file).frames())
@@ -312,3 +319,49 @@ def test_frames_that_are_not_square_are_cooked_as_they_are_prepared(tmp_path: Pa
         values = cook(smic, sample, mer_zoo.input_spec(model))
         found = mer_zoo.predict(model, clip, aligner=AS_IT_IS)
         np.testing.assert_allclose(found.probabilities[0], _probabilities(model, values), atol=1e-5)
+
+
+def test_pictures_are_turned_as_the_camera_was_held(clip: Frames, tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # turn it by 90 degrees to the right
+    for number, frame in enumerate(clip):
+        Image.fromarray(np.rot90(frame)).save(tmp_path / f"{number}.png", exif=exif)
+    found = [*open_film(tmp_path).frames()]
+    np.testing.assert_array_equal(found, clip)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"model": 7}, "model is a int; expected a module, or a name"),
+        ({"source": 7}, "The source is a int; expected a video, a folder of pictures or an array"),
+        ({"fps": True}, "fps is True; expected a positive number"),
+        ({"fps": "25"}, "fps is '25'; expected a positive number"),
+        ({"seconds": "1"}, "seconds is '1'; expected a positive length"),
+    ],
+)
+def test_what_is_no_argument_is_said(options: dict[str, Any], words: str, clip: Frames) -> None:
+    arguments: dict[str, Any] = {"model": "ststnet.synth_3", "source": clip, "aligner": AS_IT_IS, **options}
+    with pytest.raises(InputError, match=words):
+        mer_zoo.predict(**arguments)
+
+
+def test_numbers_of_numpy_are_numbers(clip: Frames) -> None:
+    named: Any = tuple(np.array([0, 5, 9]))
+    said = mer_zoo.predict("ststnet.synth_3", clip, aligner=AS_IT_IS, clip=named)
+    assert (said.windows[0].onset, said.windows[0].apex, said.windows[0].offset) == (0, 5, 9)
+
+
+@pytest.mark.parametrize("kind", ["image", "pair", "phases", "dynamic", "flow"])
+def test_every_kind_of_input_can_be_asked_for(kind: Any, clip: Frames) -> None:
+    frames = {"pair": 2, "phases": 2, "flow": 3}.get(kind, 1)
+    channels = ("u", "v") if kind in ("phases", "flow") else ("grey",)
+    spec = mer_zoo.InputSpec(kind, channels, size=28, frames=frames, low=-9, high=9)
+    model: Any = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(spec.shape)), 3))
+    model.input_spec = spec
+    said = mer_zoo.predict(model, clip, aligner=AS_IT_IS, clip=(0, 5, len(clip) - 1))
+    values = cook_clip(clip, spec, 5)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(values)[None]).softmax(1)
+    np.testing.assert_allclose(said.probabilities, expected, rtol=1e-4)
+    assert said.looked.shape == (1, 28, 28)

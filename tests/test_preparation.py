@@ -1,6 +1,8 @@
 """What is done to frames before a network's spec, and by it: alignment, apex, magnification, interpolation."""
 
 import csv
+import importlib.util
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 import mer_zoo
 from mer_zoo.datasets import Corpus, _pictures
 from mer_zoo.datasets._base import CORPORA
-from mer_zoo.errors import FaceError, InputError, UnreadableError
+from mer_zoo.errors import CorpusError, FaceError, InputError, UnreadableError
 from mer_zoo.preprocessing.apex import find_apex
 from mer_zoo.preprocessing.cook import Preparation, cook, with_apex
 from mer_zoo.preprocessing.faces import Aligner
@@ -201,3 +203,69 @@ def test_clips_without_a_face_are_named_when_the_rest_is_done(copies: Path, tmp_
     assert set(cache.left_out) == lacking
     for sample in samples[1:3]:
         np.testing.assert_array_equal(cache[sample.key], cook(samm, sample, FLOW, preparation))
+
+
+def test_evaluate_and_datasets_take_a_preparation(copies: Path, tmp_path: Path) -> None:
+    samm = mer_zoo.open_corpus("samm", copies / "samm", form="raw")
+    _eyes(tmp_path, samm, (30, 30, 60, 30))
+    rows = (tmp_path / "eyes.csv").read_text().splitlines()
+    rows.insert(1, f"{samm.samples[0].key},30,30,60,30")
+    (tmp_path / "eyes.csv").write_text("\n".join(rows))
+    preparation = Preparation(Aligner("precomputed", size=32, model=str(tmp_path / "eyes.csv")))
+    data = mer_zoo.create_dataset("samm-3", {"samm": samm}, FLOW, cache=False, preparation=preparation)
+    for sample, values in zip(data.samples[:3], data.inputs, strict=False):
+        np.testing.assert_array_equal(values, cook(samm, sample, FLOW, preparation))
+    how: dict[str, Any] = {"recipe": mer_zoo.Recipe(epochs=1), "cache": tmp_path / "cache"}
+    told, plain = (
+        mer_zoo.evaluate("ststnet", "samm-3", {"samm": samm}, preparation=given, **how).attrs["run"]
+        for given in (preparation, None)
+    )
+    assert told["preparation"] == preparation.says
+    assert plain["preparation"] == "frames as they are; apex middle"
+    assert told["data"] != plain["data"]
+
+
+def test_a_cache_keeps_its_own_preparation(smic: Corpus, tmp_path: Path) -> None:
+    cache = mer_zoo.prepare("smic-3", {"smic": smic}, FLOW, tmp_path, preparation=Preparation(apex="lbp"))
+    data = mer_zoo.create_dataset("smic-3", {"smic": smic}, FLOW, cache=cache)
+    assert "apex_by_lbp" in data.samples[0].flags
+    with pytest.raises(InputError, match=r"The cache was prepared by .*lbp.*, not .*middle.*; leave one of them out"):
+        mer_zoo.create_dataset("smic-3", {"smic": smic}, FLOW, cache=cache, preparation=Preparation())
+    wrong: Any = "lbp"
+    with pytest.raises(InputError, match=r"preparation is 'lbp'; expected mer_zoo.Preparation"):
+        mer_zoo.create_dataset("smic-3", {"smic": smic}, FLOW, preparation=wrong)
+
+
+@pytest.mark.parametrize(("backend", "program"), [("mtcnn", "onnxruntime"), ("dlib", "dlib")])
+def test_a_missing_program_is_said_once_before_the_first_clip(
+    backend: str, program: str, copies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == program else real(name))
+    how: dict[str, Any] = {"preparation": Preparation(Aligner(backend))}
+    with pytest.raises(InputError, match=rf"^The backend {backend} needs {program}, which is not installed: pip"):
+        mer_zoo.prepare("samm-3", {"samm": copies / "samm"}, FLOW, tmp_path, **how)
+
+
+def test_clips_without_pictures_are_rows_with_the_reason(tmp_path: Path) -> None:
+    CORPORA.get("casme2").write_specimen(tmp_path / "copy")
+    whole = mer_zoo.open_corpus("casme2", tmp_path / "copy")
+    gone = mer_zoo.get_protocol("casme2-3").select(whole.samples)[3]
+    shutil.rmtree(whole.frames(gone)[0].parent)
+    with pytest.raises(CorpusError, match=gone.clip):
+        mer_zoo.prepare("casme2-3", {"casme2": tmp_path / "copy"}, FLOW, tmp_path / "cache")
+    cache = mer_zoo.prepare("casme2-3", {"casme2": tmp_path / "copy"}, FLOW, tmp_path / "cache", on_error="skip")
+    assert set(cache.left_out) == {gone.key}
+    assert "fewer than two pictures are there" in cache.table.set_index("key").loc[gone.key, "why"]
+    assert gone.key not in cache
+    assert len(cache) == len([*cache]) == len(cache.table) - 1
+
+
+def test_pictures_that_vanish_meanwhile_are_rows_with_the_reason(tmp_path: Path) -> None:
+    CORPORA.get("casme2").write_specimen(tmp_path / "copy")
+    corpus = mer_zoo.open_corpus("casme2", tmp_path / "copy")
+    gone = mer_zoo.get_protocol("casme2-3").select(corpus.samples)[3]
+    corpus.frames(gone)[0].unlink()  # after the corpus was opened, and before the clip is cooked
+    cache = mer_zoo.prepare("casme2-3", {"casme2": corpus}, FLOW, tmp_path / "cache", on_error="skip")
+    assert set(cache.left_out) == {gone.key}
+    assert len(cache) == len(cache.table) - 1

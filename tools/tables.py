@@ -25,6 +25,7 @@ from mer_zoo.datasets._long_videos import LongVideoCorpus
 from mer_zoo.models._weights import SHIPPED
 from mer_zoo.published import SCORES, published
 from mer_zoo.rules import RULES
+from mer_zoo.specs import FLOW_CHANNELS, FORMS, FRAME_CHANNELS
 from mer_zoo.synth.emotions import COUNTS
 from mer_zoo.synth.emotions import TABLES as TABLES_OF_UNITS
 from mer_zoo.synth.settings import PRESETS, Settings, settings_of
@@ -44,6 +45,17 @@ def models() -> list[list[str]]:
         eats = f"{spec.kind} {shape}, {', '.join(spec.channels)}, {spec.low:g} to {spec.high:g}"
         weights = sum(p.numel() for p in model.parameters())
         rows.append([f"`{name}`", f"{weights:,}", eats, _first_line(timm.model_entrypoint(name))])
+    return rows
+
+
+def kinds() -> list[list[str]]:
+    """Every kind of input: what it is, and the shape of its tensor."""
+    rows = [["kind", "what it is", "tensor", "channels"]]
+    for name, form in FORMS.items():
+        time = "" if form.most == 1 else " x T" if form.most is None else f" x {form.most}"
+        shape = "C x H x W, or C x T x H x W" if name == "flow" else f"C{time} x H x W"
+        channels = FLOW_CHANNELS if form.flow else FRAME_CHANNELS
+        rows.append([f"`{name}`", form.says, shape, ", ".join(channels)])
     return rows
 
 
@@ -178,6 +190,7 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "baselines": baselines,
     "published": published_numbers,
     "models": models,
+    "kinds": kinds,
     "weights": weights,
     "tuning": tuning,
     "corpora": corpora,

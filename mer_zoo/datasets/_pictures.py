@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PILImage
+from PIL import ImageOps
 
 from mer_zoo.datasets._base import Image
 from mer_zoo.datasets._tree import shown
@@ -41,7 +42,9 @@ def read_pictures(files: list[Path], key: str, grey: bool = False) -> Image:
 
 
 def read_picture(file: Path, grey: bool = False) -> Image:
-    """One picture, (H, W) grey or (H, W, 3) colour, 0..255; of 16 bits a value the upper 8 are taken.
+    """One picture, (H, W) grey or (H, W, 3) colour, 0..255, upright if its EXIF says how a camera was held.
+
+    Of 16 bits a value the upper 8 are taken.
 
     Args:
         file: The picture.
@@ -60,7 +63,8 @@ def read_picture(file: Path, grey: bool = False) -> Image:
             if picture.mode not in GREY + COLOUR:
                 raise CorpusError(f"{shown(file)} is of mode {picture.mode}; expected 8 or 16 bits, grey or colour.")
             mode = "L" if grey or picture.mode in GREY else "RGB"
-            return np.asarray(picture if picture.mode == mode else picture.convert(mode))
+            plain = picture if picture.mode == mode else picture.convert(mode)
+            return np.asarray(ImageOps.exif_transpose(plain) if "exif" in picture.info else plain)
     except (OSError, ValueError, SyntaxError, EOFError, PILImage.DecompressionBombError) as error:
         if isinstance(error, CorpusError):
             raise

@@ -149,12 +149,10 @@ def magnified(
         return clip
     if fps is None:
         raise InputError("magnifying needs the frame rate, which is not known; pass fps, or a spec that magnifies not.")
-    band, even, there = Band(*spec.band, spec.filter), clip, slice(None)
-    if times is not None:  # the filter wants frames that are evenly spaced
-        even = resample(clip, int(times[-1] - times[0]) + 1, times)
-        there = [int(time - times[0]) for time in times]
-    large = magnify(even, fps, spec.magnification, band, spec.wavelength)
-    return np.asarray(large.clip(0, 255)[there], np.float32)
+    times = range(len(clip)) if times is None else times
+    even = resample(clip, int(times[-1] - times[0]) + 1, times)  # the filter wants frames that are evenly spaced
+    large = magnify(even, fps, spec.magnification, Band(*spec.band, spec.filter), spec.wavelength)
+    return np.asarray(large.clip(0, 255)[[int(time - times[0]) for time in times]], np.float32)
 
 
 def _gapped(sample: Sample) -> bool:

@@ -45,6 +45,13 @@ ROUNDS = 5
 
 COLUMNS = ("name", "left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
 
+PROGRAMS = {
+    "mtcnn": ("onnxruntime", 'pip install "mer-zoo[face]"'),
+    "dlib": ("dlib", "pip install dlib"),
+    "mediapipe": ("mediapipe", "pip install mediapipe"),
+}
+"""What runs the networks of a backend, and how to get it."""
+
 _loaded = threading.local()  # a network answers one question at a time
 
 
@@ -74,6 +81,17 @@ def model_file(backend: str, model: str | None) -> Path:
     name = "shape_predictor_68_face_landmarks.dat"
     advice = f"The backend dlib needs {name}: pass its path as model, or pip install face_recognition_models."
     return _folder_of("face_recognition_models", advice) / "models" / name
+
+
+def require(backend: str) -> None:
+    """Refuse a backend whose program is not installed, before the first clip.
+
+    Raises:
+        InputError: If it is not, with what to install.
+    """
+    name, how = PROGRAMS.get(backend, ("", ""))
+    if name and importlib.util.find_spec(name) is None:
+        raise InputError(f"The backend {backend} needs {name}, which is not installed: {how}.")
 
 
 def _folder_of(package: str, advice: str) -> Path:

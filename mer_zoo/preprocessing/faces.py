@@ -105,8 +105,9 @@ class Aligner:
             return "no alignment"
         import cv2
 
-        from mer_zoo.preprocessing.detectors import model_file
+        from mer_zoo.preprocessing.detectors import model_file, require
 
+        require(self.backend)
         parts = [f"faces {VERSION}", self.backend, *_installed(self.backend), f"cv2 {cv2.__version__}"]
         parts += [f"eyes {EYES.tolist()}", f"size {self.size}", f"fallback {self.fallback}"]
         file = model_file(self.backend, self.model)

@@ -66,7 +66,7 @@ def cook_needed(frames: npt.NDArray[np.generic], spec: InputSpec, times: Times =
     """
     ways: dict[str, Callable[[], Array]] = {
         "flow": lambda: cook_flows(frames, spec, times) if spec.frames > 1 else cook_flow(frames[0], frames[1], spec),
-        "phases": lambda: np.stack([cook_flow(*frames[:2], spec), cook_flow(*frames[1:], spec)], axis=1),
+        "phases": lambda: np.stack([cook_flow(frames[i], frames[i + 1], spec) for i in (0, 1)], axis=1),
         "dynamic": lambda: cook_dynamic(frames, spec),
         "image": lambda: cook_stills(frames, spec)[:, 0],
         "pair": lambda: cook_stills(frames, spec),
@@ -104,7 +104,8 @@ def cook_flow(first: npt.NDArray[np.generic], second: npt.NDArray[np.generic], s
     Raises:
         InputError: If there is no flow between these frames, as ``optical_flow`` says.
     """
-    flow = optical_flow(*square(_whole(np.stack([first, second]))), str(spec.flow_method))
+    onset, apex = square(_whole(np.stack([first, second])))
+    flow = optical_flow(onset, apex, str(spec.flow_method))
     pixels = spec.size / len(flow)
     fields = {"u": flow[..., 0] * pixels, "v": flow[..., 1] * pixels, "strain": strain(flow)}
     values = np.stack([_resize(fields[name], spec.size) for name in spec.channels])
@@ -205,7 +206,7 @@ def _steps(spec: InputSpec) -> int:
 
 def _whole(frames: npt.NDArray[np.generic]) -> Frames:
     """Grey levels as pictures have them, for flow."""
-    return frames if frames.dtype == np.uint8 else np.rint(frames.clip(0, 255)).astype(np.uint8)
+    return np.asarray(frames if frames.dtype == np.uint8 else np.rint(frames.clip(0, 255)), np.uint8)
 
 
 def _planes(frames: npt.NDArray[np.generic], spec: InputSpec) -> Array:

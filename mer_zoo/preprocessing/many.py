@@ -14,13 +14,15 @@ from tqdm import tqdm
 
 from mer_zoo.datasets._base import Corpus
 from mer_zoo.errors import MerZooError
-from mer_zoo.preprocessing.cache import Row, Shelf, digest_of, row_of
-from mer_zoo.preprocessing.cook import AS_THEY_ARE, Array, Preparation, check_spec, cook, with_apex
+from mer_zoo.preprocessing.cook import AS_THEY_ARE, Preparation, check_spec, cook, with_apex
+from mer_zoo.preprocessing.forms import Array
+from mer_zoo.preprocessing.shelf import Row, Shelf, digest_of, row_of
 from mer_zoo.types import InputSpec, Sample
 
 logger = logging.getLogger("mer_zoo")
 
 TRIED = 4  # clips that are cooked before it is told whether other processes pay
+BATCH = 8  # clips that are sent to a process at a time
 WORTH = 10.0  # seconds of work left from which they do: to start one takes about five
 
 Outcome = tuple[Sample, Array | MerZooError]  # the sample with the apex that was taken; its input, or why there is none
@@ -64,8 +66,9 @@ class Cook:
 
     def _side_by_side(self, samples: Sequence[Sample], jobs: int) -> Iterator[Outcome]:
         """The corpus is sent once to each process, not with each clip: its list of files may be long."""
-        once: dict[str, Any] = {"initializer": _start, "initargs": (self,)}
-        engine = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator", **once)
+        how: dict[str, Any] = {"initializer": _start, "initargs": (self,), "return_as": "generator"}
+        # joblib's own choice of batches, for as few as it sends ahead, left all processes but one without work
+        engine = joblib.Parallel(n_jobs=jobs, backend="loky", batch_size=BATCH, pre_dispatch=2 * jobs * BATCH, **how)
         yield from engine(joblib.delayed(_one)(sample) for sample in samples)
 
 

@@ -1,6 +1,7 @@
 """Frames of a video file, a folder of pictures or an array, one after the other."""
 
 import importlib.util
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from mer_zoo.datasets._pictures import read_picture
 from mer_zoo.errors import CorpusError, InputError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+
+logger = logging.getLogger("mer_zoo")
+
+LEAST_SHARE = 0.9  # of the frames that a video announces, by its length, which is not exact
 
 Frame = npt.NDArray[np.uint8]
 Source = str | Path | npt.NDArray[Any]
@@ -70,10 +75,14 @@ def open_film(source: Source, fps: float | None = None) -> Film:
     Raises:
         InputError: If nothing is there, it is no such thing, or ``fps`` is not positive.
     """
-    if fps is not None and not (np.isfinite(fps) and fps > 0):
+    if fps is not None and (isinstance(fps, bool | str) or not (np.isfinite(fps) and fps > 0)):
         raise InputError(f"fps is {fps!r}; expected a positive number of frames a second.")
     if isinstance(source, np.ndarray):
         return Film("the array", fps, _checked(source))
+    if not isinstance(source, str | Path):
+        raise InputError(
+            f"The source is a {type(source).__name__}; expected a video, a folder of pictures or an array."
+        )
     place = Path(source).expanduser()
     if place.is_dir():
         return Film(place.name, fps, _pictures(place))
@@ -157,6 +166,12 @@ def _no_video(file: Path) -> str:
     return f'{file} is no video that can be read here; convert it to MP4 or AVI, or pip install "mer-zoo[video]".'
 
 
+def _say_if_short(file: Path, read: int, announced: float) -> None:
+    """Where a video breaks off decoders just stop."""
+    if 0 < read < LEAST_SHARE * announced:
+        logger.warning("%s: frame %d of %d is the last that can be read; fetch it anew.", file, read, announced)
+
+
 def _decoded(file: Path) -> Iterator[Frame]:
     return _by_av(file) if _with_av() else _by_opencv(file)
 
@@ -166,8 +181,11 @@ def _by_av(file: Path) -> Iterator[Frame]:
 
     try:
         with av.open(str(file)) as container:
+            read = 0
             for frame in container.decode(video=0):
+                read += 1
                 yield np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+            _say_if_short(file, read, container.streams.video[0].frames)
     except (av.FFmpegError, IndexError) as error:
         raise InputError(f"{file} cannot be read to its end ({error}). Fetch it anew.") from error
 
@@ -177,10 +195,13 @@ def _by_opencv(file: Path) -> Iterator[Frame]:
 
     capture = cv2.VideoCapture(str(file))
     try:
+        announced, read = capture.get(cv2.CAP_PROP_FRAME_COUNT), 0
         while True:
             more, frame = capture.read()
             if not more:
-                return
+                break
+            read += 1
             yield np.ascontiguousarray(frame[..., ::-1])
+        _say_if_short(file, read, announced)
     finally:
         capture.release()
