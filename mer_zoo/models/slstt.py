@@ -90,6 +90,7 @@ class SLSTT(ZooModel):
     stem_pattern: ClassVar = r"^vit\.(?:cls_token|pos_embed|patch_embed)"
     blocks_pattern: ClassVar = r"^vit\.blocks\.(\d+)"
     pools: ClassVar = ("token",)
+    small: ClassVar = {"size": 48, "num_frames": 3, "dim": 24, "depth": 3, "num_heads": 3}
 
     def __init__(
         self,
