@@ -237,7 +237,7 @@ def test_colours_of_flow() -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("models nonsense", "No model is named like 'nonsense'.*There are: dat_densenet3d, "),
+        ("models nonsense", "No model is named like 'nonsense'.*There are: .*dat_densenet3d, "),
         ("specimen synthetic file", "file is a file; name a folder that is new or empty"),
         ("specimen synthetic full", r"full is not empty, it holds taken\.png; name a folder that is new or empty"),
         ("specimen synthetic file/below", "Not a directory"),

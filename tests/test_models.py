@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,8 +27,26 @@ every_model = pytest.mark.parametrize("name", mer_zoo.list_models())
 every_light_model = pytest.mark.parametrize("name", [n for n in mer_zoo.list_models() if weights_of(n) < 15e6])
 
 
+@functools.cache
+def small(name: str) -> Mapping[str, Any]:
+    """Options of a form that can be tried within a second; none of networks that can be tried as they are."""
+    options: Mapping[str, Any] = cast(Any, mer_zoo.create_model(name, device="meta")).small
+    return options
+
+
+def made(name: str, create: Callable[..., nn.Module] = mer_zoo.create_model, **options: Any) -> Any:
+    """The network, or its small form."""
+    return create(name, **{**small(name), **options})
+
+
+@functools.cache
+def spec_of(name: str) -> mer_zoo.InputSpec:
+    """What that form eats."""
+    return mer_zoo.input_spec(made(name, device="meta")) if small(name) else mer_zoo.input_spec(name)
+
+
 def batch(model: nn.Module | str, size: int = 2) -> Tensor:
-    spec = mer_zoo.input_spec(model)
+    spec = spec_of(model) if isinstance(model, str) else mer_zoo.input_spec(model)
     generator = torch.Generator().manual_seed(0)
     return spec.low + torch.rand(size, *spec.shape, generator=generator) * (spec.high - spec.low)
 
@@ -36,7 +55,7 @@ def batch(model: nn.Module | str, size: int = 2) -> Tensor:
 def shared(name: str) -> Any:
     """A network that no test changes, in evaluation mode."""
     torch.manual_seed(0)
-    return mer_zoo.create_model(name, num_classes=5).eval()
+    return made(name, num_classes=5).eval()
 
 
 @every_model
@@ -63,14 +82,14 @@ def test_a_clip_does_not_see_its_neighbours(name: str) -> None:
 @torch.no_grad()
 def test_timm_makes_the_same_model(name: str) -> None:
     torch.manual_seed(0)
-    twin = timm.create_model(name, num_classes=5).eval()
+    twin = made(name, timm.create_model, num_classes=5).eval()
     torch.testing.assert_close(twin(batch(name)), shared(name)(batch(name)))
-    assert mer_zoo.input_spec(twin) == mer_zoo.input_spec(name)
+    assert mer_zoo.input_spec(twin) == spec_of(name)
 
 
 @every_model
 def test_without_classes_the_vector_comes_out(name: str) -> None:
-    model: Any = mer_zoo.create_model(name, num_classes=0).eval()
+    model: Any = made(name, num_classes=0).eval()
     assert isinstance(model.get_classifier(), nn.Identity)
     assert model(batch(name)).shape == (2, model.num_features)
     model.reset_classifier(7)
@@ -87,7 +106,7 @@ def test_intermediates_agree_with_feature_info(name: str) -> None:
     last, maps = model.forward_intermediates(x)
     torch.testing.assert_close(last, model.forward_features(x))
     assert len(maps) == len(model.feature_info)
-    size = mer_zoo.input_spec(name).size
+    size = spec_of(name).size
     for info, feature in zip(model.feature_info, maps, strict=True):
         assert feature.shape[1] == info["num_chs"]
         assert feature.shape[-1] == pytest.approx(size / info["reduction"], abs=1)
@@ -115,23 +134,23 @@ def test_features_only_gives_the_chosen_maps(name: str) -> None:
         ({"out_indices": (0, -1)}, [0, stages - 1]),
         ({"out_indices": (0,)}, [0]),
     ):
-        backbone: Any = timm.create_model(name, features_only=True, **options).eval()
+        backbone: Any = made(name, timm.create_model, features_only=True, **options).eval()
         state = shared(name).state_dict()
         backbone.model.load_state_dict({key: state[key] for key in backbone.model.state_dict()})
         found = backbone(x)
         assert backbone.feature_info.channels() == [m.shape[1] for m in found]
-        assert mer_zoo.input_spec(backbone) == mer_zoo.input_spec(name)
+        assert mer_zoo.input_spec(backbone) == spec_of(name)
         for feature, stage in zip(found, expected, strict=True):
             torch.testing.assert_close(feature, maps[stage])
 
 
 @every_model
 def test_features_only_keeps_no_weight_behind_the_last_chosen_map(name: str) -> None:
-    backbone = mer_zoo.create_model(name, features_only=True, out_indices=(0,)).train()
+    backbone = made(name, features_only=True, out_indices=(0,)).train()
     sum(feature.square().sum() for feature in backbone(batch(name))).backward()
     assert all(p.grad is not None for p in backbone.parameters())
     with pytest.raises(InputError, match="feature_cls is 'hook'"):
-        mer_zoo.create_model(name, features_only=True, feature_cls="hook")
+        made(name, features_only=True, feature_cls="hook")
 
 
 class Kept(torch.autograd.graph.saved_tensors_hooks):
@@ -149,7 +168,7 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
 @every_light_model
 def test_grad_checkpointing_changes_no_gradient(name: str) -> None:
     torch.manual_seed(0)
-    model: Any = mer_zoo.create_model(name, drop_rate=0.0).train().double()
+    model: Any = made(name, drop_rate=0.0).train().double()
     x = batch(name, 4 if "_se" in name or name == "ststnet" else 2).double()
     gradients, kept = [], []
     for enable in (False, True):
@@ -181,9 +200,9 @@ def test_layers_have_a_depth(name: str) -> None:
 
 @every_model
 def test_device_and_dtype(name: str) -> None:
-    ghost = mer_zoo.create_model(name, device="meta")
+    ghost = made(name, device="meta")
     assert all(p.device.type == "meta" for p in ghost.parameters())
-    half = mer_zoo.create_model(name, dtype=torch.bfloat16).eval()
+    half = made(name, dtype=torch.bfloat16).eval()
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
     assert torch.get_default_dtype() == torch.float32
     assert half(batch(name).bfloat16()).dtype == torch.bfloat16
@@ -195,7 +214,7 @@ def test_device_and_dtype(name: str) -> None:
 @every_model
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_another_number_of_channels(name: str, channels: int) -> None:
-    model: Any = mer_zoo.create_model(name, in_chans=channels).eval()
+    model: Any = made(name, in_chans=channels).eval()
     spec = mer_zoo.input_spec(model)
     assert model.in_chans == spec.shape[0] == channels
     assert model(batch(model)).shape == (2, 3)
@@ -204,7 +223,7 @@ def test_another_number_of_channels(name: str, channels: int) -> None:
 @every_light_model
 def test_save_and_load(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    model: Any = mer_zoo.create_model(name, num_classes=4).eval()
+    model: Any = made(name, num_classes=4).eval()
     mer_zoo.save_pretrained(model, tmp_path / "saved", classes=("a", "b", "c", "d"))
     x = batch(name)
     loaded = mer_zoo.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True).eval()
@@ -214,13 +233,13 @@ def test_save_and_load(name: str, tmp_path: Path) -> None:
     vector = model.forward_head(model.forward_features(x), pre_logits=True)
     torch.testing.assert_close(headless(x), vector, rtol=0, atol=0)
     file = tmp_path / "saved" / "model.safetensors"
-    plain = mer_zoo.create_model(name, num_classes=4, checkpoint_path=str(file)).eval()
+    plain = made(name, num_classes=4, checkpoint_path=str(file)).eval()
     torch.testing.assert_close(plain(x), model(x), rtol=0, atol=0)
 
 
 @every_model
 def test_a_wrong_shape_is_named(name: str) -> None:
-    model, spec = shared(name), mer_zoo.input_spec(name)
+    model, spec = shared(name), spec_of(name)
     expected = r"expected \(B, " + ", ".join(map(str, spec.shape)) + r"\)"
     for shape in (spec.shape, (1, *spec.shape, 2), (1, spec.shape[0] + 1, *spec.shape[1:]), (1, *spec.shape[:-1], 9)):
         with pytest.raises(InputError, match=expected):
@@ -238,7 +257,7 @@ def test_copies_and_whole_model_files(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["dat_densenet3d", "dat_densenet3d_se", "ststnet"])
 @pytest.mark.parametrize("training", [True, False])
 def test_many_copies_run_at_once_by_vmap(name: str, training: bool) -> None:
-    models = [mer_zoo.create_model(name, drop_rate=0.0).double().train(training) for _ in range(3)]
+    models = [made(name, drop_rate=0.0).double().train(training) for _ in range(3)]
     x = batch(name).double()
     alone = torch.stack([copy.deepcopy(model)(x) for model in models])
     state = torch.func.stack_module_state(models)
@@ -250,24 +269,24 @@ def test_many_copies_run_at_once_by_vmap(name: str, training: bool) -> None:
 @torch.no_grad()
 def test_dropout_is_on_in_training_only(name: str) -> None:
     torch.manual_seed(0)
-    model, x = mer_zoo.create_model(name, drop_rate=0.5), batch(name)
+    model, x = made(name, drop_rate=0.5), batch(name)
     assert not torch.equal(copy.deepcopy(model).train()(x), copy.deepcopy(model).train()(x))
     assert torch.equal(model.eval()(x), model(x))
 
 
 @every_model
 def test_maps_without_pooling_go_with_no_classes(name: str) -> None:
-    model: Any = mer_zoo.create_model(name, num_classes=0, global_pool="").eval()
+    model: Any = made(name, num_classes=0, global_pool="").eval()
     torch.testing.assert_close(model(batch(name)), model.forward_features(batch(name)))
     with pytest.raises(InputError, match="goes with num_classes=0, not 3"):
         model.reset_classifier(3)
     with pytest.raises(InputError, match="expected one of"):
-        mer_zoo.create_model(name, global_pool="catavgmax")
+        made(name, global_pool="catavgmax")
 
 
 @every_model
 def test_wrong_values_are_named(name: str) -> None:
-    model, spec = shared(name), mer_zoo.input_spec(name)
+    model, spec = shared(name), spec_of(name)
     with pytest.warns(UserWarning, match=rf"expected {spec.low:g}\.\.{spec.high:g}"):
         model(batch(name) * 3 - spec.high)
     with pytest.raises(InputError, match=rf"expected {spec.low:g}\.\.{spec.high:g}"):
@@ -278,7 +297,7 @@ def test_wrong_values_are_named(name: str) -> None:
 def test_it_learns(name: str) -> None:
     """Every weight gets a gradient, and two steps lower the loss on what was learnt."""
     torch.manual_seed(0)
-    model: Any = mer_zoo.create_model(name, drop_rate=0.0).train()
+    model: Any = made(name, drop_rate=0.0).train()
     x, y = batch(name, 4), torch.tensor([0, 1, 2, 1])
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3 if name != "ststnet" else 1e-4)
     losses = []
@@ -298,6 +317,37 @@ def test_export_with_any_batch(name: str) -> None:
     dynamic = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},))
     three = batch(name, 3)
     torch.testing.assert_close(dynamic.module()(three), model(three), rtol=1e-4, atol=1e-5)
+
+
+@every_light_model
+def test_one_clip_alone_can_be_learnt_from(name: str) -> None:
+    torch.manual_seed(0)
+    model = made(name, drop_rate=0.0).train()
+    loss = model(batch(name, 1)).square().sum()
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@every_model
+@torch.no_grad()
+def test_autocast_to_bfloat16_gives_numbers_near(name: str) -> None:
+    model, x = shared(name), batch(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(x)
+    whole = model(x)
+    assert torch.isfinite(half).all()
+    assert (half.float() - whole).abs().max() <= 0.1 * whole.abs().max() + 0.1
+
+
+@every_model
+@torch.no_grad()
+def test_a_seed_gives_the_same_network(name: str) -> None:
+    torch.manual_seed(0)
+    again = made(name, num_classes=5).eval()
+    for found, expected in zip(again.state_dict().values(), shared(name).state_dict().values(), strict=True):
+        assert torch.equal(found, expected)
+    assert torch.equal(again(batch(name)), shared(name)(batch(name)))
 
 
 def test_names_and_patterns() -> None:

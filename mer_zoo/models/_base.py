@@ -18,7 +18,8 @@ class ZooModel(nn.Module):
 
     A network sets ``num_classes``, ``in_chans``, ``num_features`` (length of its vector) and ``feature_info`` (one
     entry a stage), has the linear layer ``fc``, and defines ``stages`` and ``pool``. ``pools`` are the ways of pooling
-    that ``global_pool`` may name; an empty text means none, and then there can be no classes.
+    that ``global_pool`` may name; ``small`` are options of a form that can be tried within a second, of networks
+    that are too large for that; an empty text means none, and then there can be no classes.
     """
 
     first_convs: ClassVar[tuple[str, ...]]
@@ -26,6 +27,7 @@ class ZooModel(nn.Module):
     blocks_pattern: ClassVar[str] = r"^blocks\.(\d+)"
     layers_pattern: ClassVar[str] = r"^blocks\.(\d+)\.(\d+)"
     pools: ClassVar[tuple[str, ...]] = ("flat",)
+    small: ClassVar[Mapping[str, Any]] = {}
 
     num_classes: int
     in_chans: int
