@@ -11,7 +11,8 @@ paces, reach 0.982 as differences and 0.990 as clips, so that only closer copies
 shift of 2 pixels sideways; turned, zoomed or noisy ones are mostly missed. Of copies of real flow images at least 92 in
 100 are found after such a change, noise of 2 % of the range, a blur of 1 pixel, a shift of 2, a turn of 10 degrees or a
 zoom of 10 %; flow estimated anew from noisy, blurred or compressed pictures is mostly missed. That none is found is
-therefore no proof.
+therefore no proof. For two phases, images, pairs and dynamic images nothing was measured: they take the value of the
+kind that they are most like.
 """
 
 import hashlib
@@ -26,12 +27,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mer_zoo.errors import InputError
+from mer_zoo.specs import FORMS
 from mer_zoo.training import mirror
 from mer_zoo.types import InputSpec
 
-NEAR = {"flow": 0.95, "difference": 0.985, "clip": 0.992}  # correlation from which aligned clips count as copies
+NEAR = {"flow": 0.95, "phases": 0.95, "difference": 0.985, "clip": 0.992, "image": 0.992, "pair": 0.992}
+NEAR["dynamic"] = 0.985  # correlation from which aligned clips count as copies
 PROMISING = 0.7  # correlation at half the size, coarsely aligned, from which a pair is aligned
-SIDES = {"flow": 28, "clip": 32, "difference": 32}  # pixels a side at which clips are compared
+SIDES = {kind: 28 if form.flow else 32 for kind, form in FORMS.items()}  # pixels at which clips are compared
 STEPS = 4  # in time
 LEAST = 16  # pixels a side; smaller pictures are alike by chance
 INNER, OUTER = 1.0, 3.0  # standard deviations of the band-pass, in these pixels

@@ -118,7 +118,7 @@ def evaluate(
         {
             **_settings(protocol, selection, recipes, (data, folds)),
             **facts,
-            "preparation": prepared.says,
+            "preparation": prepared.says if any(c.native_spec is None for c in corpora.values()) else "",
             "device": place_of(device).type,
             "keep_weights": keep_weights,
         },

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -167,7 +168,7 @@ def _predict(network: nn.Module, film: Film, clip: Clip | None, aligner: Aligner
     spec = _spec(network)
     if not isinstance(aligner, Aligner):
         raise InputError(f"aligner is {aligner!r}; expected mer_zoo.Aligner(…).")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+    if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 < seconds < float("inf"):
         raise InputError(f"seconds is {seconds!r}; expected a positive length of a window.")
     viewer = _Viewer(network, spec, film, aligner)
     seen = [viewer.look(part) for part in _parts(film, clip, seconds)]

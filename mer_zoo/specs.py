@@ -1,8 +1,9 @@
 """InputSpec: what a network eats, complete enough to cook it from raw frames."""
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -92,7 +93,7 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
-        object.__setattr__(self, "band", tuple(self.band))
+        object.__setattr__(self, "band", tuple(self.band) if isinstance(self.band, Iterable) else (self.band,))
         for name in ("low", "high", "gain", "magnification", "wavelength"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value):
@@ -101,7 +102,7 @@ class InputSpec:
             raise InputError(f"An InputSpec cannot have kind {self.kind!r}; expected one of {get_args(Kind)}.")
         if self.is_flow and self.flow_method is None:
             object.__setattr__(self, "flow_method", "dis")
-        for sound, complaint in (*self._checks(), *self._checks_of_time()):
+        for sound, complaint in itertools.chain(self._checks(), self._checks_of_time()):  # each needs those before
             if not sound:
                 raise InputError(f"An InputSpec cannot have {complaint}.")
 

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pytest
 
 import mer_zoo
-from mer_zoo.copies import find_copies
+from mer_zoo.copies import NEAR, SIDES, find_copies
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.errors import InputError
 from mer_zoo.preprocessing.cook import cook
 from mer_zoo.preprocessing.forms import cook_flow, cook_frames
+from mer_zoo.specs import FORMS
 from mer_zoo.types import InputSpec
 
 Array = npt.NDArray[np.float32]
@@ -223,3 +224,7 @@ def test_shapes_and_lengths_that_do_not_fit_are_refused(images: Array) -> None:
 def test_a_turned_copy_is_not_called_equal(images: Array) -> None:
     found = find_copies(np.stack([images[0], _moved(images[0], turn=math.degrees(0.05))]), FLOW)
     assert _how(found, 0, 1).startswith("nearly the same: correlation 0.9")
+
+
+def test_every_kind_of_input_has_a_threshold() -> None:
+    assert set(NEAR) == set(SIDES) == set(FORMS)

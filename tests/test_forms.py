@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from _motion import Array, picture, texture
 from test_cook import Films, colour, cooked, film
 
@@ -221,3 +222,33 @@ def test_a_bump_to_the_right_is_bright_in_u() -> None:
 def test_a_clip_for_frames_is_the_same_from_cook_clip_and_cook_frames() -> None:
     spec = KINDS["clip"]
     np.testing.assert_allclose(cook_clip(film(), spec), cook_frames(film(), spec), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["phases", "pair", "image", "flow"])
+def test_an_apex_that_is_the_last_frame_is_read_once_more(kind: str, casme2: Corpus) -> None:
+    """Of two phases the second is then still."""
+    sample = next(s for s in casme2.samples if casme2.coded_apex(s) == len(casme2.frames(s)) - 1)
+    clip = casme2.take(sample, grey=KINDS[kind].channels != ("red",))
+    found = cook(casme2, sample, KINDS[kind])
+    np.testing.assert_allclose(found, cook_clip(clip, KINDS[kind], len(clip) - 1), atol=1e-3)
+    if kind == "phases":
+        assert not found[:, 1].any()
+
+
+@pytest.mark.parametrize("apex", [None, -1, 12, 99])
+def test_a_position_that_is_none_is_said(apex: int | None) -> None:
+    with pytest.raises(InputError, match=rf"apex is {apex}; a flow needs a position among 12 frames, from 0"):
+        cook_clip(film(), FLOW, apex)
+
+
+@pytest.mark.parametrize("spec", KINDS.values(), ids=KINDS)
+def test_every_kind_can_be_evaluated(spec: InputSpec, casme2: Corpus, tmp_path: Path) -> None:
+    def build() -> torch.nn.Module:
+        model: Any = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(int(np.prod(spec.shape)), 3))
+        model.input_spec = spec
+        return model  # type: ignore[no-any-return]
+
+    table = mer_zoo.evaluate(
+        build, "casme2-3", {"casme2": casme2}, recipe=mer_zoo.Recipe(epochs=1, lr=1e-5), cache=tmp_path
+    )
+    assert len(table) == len(mer_zoo.get_protocol("casme2-3").select(casme2.samples))

@@ -15,6 +15,7 @@ import mer_zoo
 from mer_zoo.datasets import Corpus, _pictures
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.errors import CorpusError, FaceError, InputError, UnreadableError
+from mer_zoo.preprocessing import many
 from mer_zoo.preprocessing.apex import find_apex
 from mer_zoo.preprocessing.cook import Preparation, cook, with_apex
 from mer_zoo.preprocessing.faces import Aligner
@@ -269,3 +270,29 @@ def test_pictures_that_vanish_meanwhile_are_rows_with_the_reason(tmp_path: Path)
     cache = mer_zoo.prepare("casme2-3", {"casme2": corpus}, FLOW, tmp_path / "cache", on_error="skip")
     assert set(cache.left_out) == {gone.key}
     assert len(cache) == len(cache.table) - 1
+
+
+def test_what_is_refused_names_its_clip(flow_release: Path, tmp_path: Path) -> None:
+    CORPORA.get("smic").write_specimen(tmp_path / "copy")
+    corpus = mer_zoo.open_corpus("smic", tmp_path / "copy")
+    alone = mer_zoo.get_protocol("smic-3").select(corpus.samples)[0]
+    short = replace(alone, onset=alone.onset, offset=alone.onset)
+    _, why = many.Cook(corpus, FLOW, Preparation())(short)
+    assert str(why).startswith(f"{alone.key}: the clip has 1 frames")
+    images = mer_zoo.open_corpus("megc2019_flow", flow_release)
+    _, why = many.Cook(images, replace(mer_zoo.input_spec("ststnet"), size=56), Preparation())(images.samples[0])
+    assert str(why).startswith(f"{images.samples[0].key}: The flow image is (28, 28)")
+
+
+def test_published_flow_is_not_prepared_and_that_is_said(flow_release: Path, caplog: pytest.LogCaptureFixture) -> None:
+    roots = {"megc2019_flow": flow_release}
+    spec = mer_zoo.input_spec("ststnet")
+    mer_zoo.create_dataset("megc2019", roots, spec, preparation=Preparation(apex="lbp"))
+    assert "megc2019_flow holds finished flow; no face is aligned and no apex found in it" in caplog.text
+
+
+def test_caches_are_told_apart_by_identity(smic: Corpus, tmp_path: Path) -> None:
+    one, other = (mer_zoo.prepare("smic-3", {"smic": smic}, FLOW, tmp_path) for _ in range(2))
+    assert one == one
+    assert one != other
+    assert len({one, other}) == 2

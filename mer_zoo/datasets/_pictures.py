@@ -13,6 +13,7 @@ from mer_zoo.datasets._tree import shown
 from mer_zoo.errors import CorpusError
 
 GREY, COLOUR, DEEP = ("L", "1", "LA"), ("P", "RGB", "RGBA", "CMYK", "YCbCr"), ("I;16", "I;16L", "I;16B", "I;16N")
+ORIENTATION = 0x112  # the tag of EXIF; 1 is upright
 DEEP_ENOUGH = 4096  # of 65,535; a picture of 16 bits that stays below was saved with 10 or 12, and would be black
 
 
@@ -36,15 +37,16 @@ def read_pictures(files: list[Path], key: str, grey: bool = False) -> Image:
     ]
     if wrong:
         raise CorpusError(f"{key}: {len(wrong)} of {len(files)} pictures: {' '.join(wrong)} Fetch them anew.")
-    if len({picture.ndim for picture in pictures.values()}) == 1:
-        return np.stack(list(pictures.values()))
-    return np.stack([p if p.ndim == 3 else p[..., None].repeat(3, axis=-1) for p in pictures.values()])
+    found = [pictures[file] for file in files]  # one that is asked for twice is there twice
+    if len({picture.ndim for picture in found}) == 1:
+        return np.stack(found)
+    return np.stack([p if p.ndim == 3 else p[..., None].repeat(3, axis=-1) for p in found])
 
 
 def read_picture(file: Path, grey: bool = False) -> Image:
     """One picture, (H, W) grey or (H, W, 3) colour, 0..255, upright if its EXIF says how a camera was held.
 
-    Of 16 bits a value the upper 8 are taken.
+    Of 16 bits a value the upper 8 are taken; such are not turned.
 
     Args:
         file: The picture.
@@ -64,7 +66,8 @@ def read_picture(file: Path, grey: bool = False) -> Image:
                 raise CorpusError(f"{shown(file)} is of mode {picture.mode}; expected 8 or 16 bits, grey or colour.")
             mode = "L" if grey or picture.mode in GREY else "RGB"
             plain = picture if picture.mode == mode else picture.convert(mode)
-            return np.asarray(ImageOps.exif_transpose(plain) if "exif" in picture.info else plain)
+            turned = picture.getexif().get(ORIENTATION, 1) != 1
+            return np.asarray(ImageOps.exif_transpose(plain) if turned else plain)
     except (OSError, ValueError, SyntaxError, EOFError, PILImage.DecompressionBombError) as error:
         if isinstance(error, CorpusError):
             raise

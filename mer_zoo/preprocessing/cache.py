@@ -42,6 +42,8 @@ class ClipCache(Mapping[str, Array]):
     on_error: str = "raise"
     absent: Mapping[str, str] = field(default_factory=dict)
 
+    __eq__, __hash__ = object.__eq__, object.__hash__  # two are one cache or another; arrays are not compared
+
     def __len__(self) -> int:
         return inputs_among([*self._rows.values()])
 

@@ -6,7 +6,8 @@ frame is the apex where none is coded, a ``Preparation`` says. Without one, fram
 where the owners cut the face out, as papers do; of whole pictures the middle square is taken, which is no alignment.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,10 +77,17 @@ def cook(corpus: Corpus, sample: Sample, spec: InputSpec, preparation: Preparati
         CorpusError: If frames are missing or cannot be read.
     """
     check_spec(corpus, spec)
-    if corpus.native_spec is not None:
-        return cook_flow_image(corpus.flow_image(sample), spec)
-    try:
+    with named(sample):
+        if corpus.native_spec is not None:
+            return cook_flow_image(corpus.flow_image(sample), spec)
         return _cook_frames_of(corpus, sample, spec, preparation)
+
+
+@contextlib.contextmanager
+def named(sample: Sample) -> Iterator[None]:
+    """What is refused in here is said with the clip's key."""
+    try:
+        yield
     except InputError as error:
         said = str(error)
         raise type(error)(said if said.startswith(sample.key) else f"{sample.key}: {said}") from None
@@ -129,7 +137,7 @@ def with_apex(corpus: Corpus, sample: Sample, preparation: Preparation = AS_THEY
         return sample
     numbers, method = corpus.frame_numbers(sample), preparation.apex
     if len(numbers) < 2:
-        raise InputError(f"the clip has {len(numbers)} frames; expected 2 or more. Leave it out.")
+        raise InputError(f"{sample.key}: the clip has {len(numbers)} frames; expected 2 or more. Leave it out.")
     if method == "middle":
         position = len(numbers) // 2
     else:

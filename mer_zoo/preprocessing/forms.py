@@ -49,6 +49,8 @@ def cook_clip(frames: npt.NDArray[np.generic], spec: InputSpec, apex: int | None
         InputError: If there are too few frames, they are not such an array, or there is no flow between them.
     """
     check_clip(frames, least_frames(spec), (np.uint8, np.float32))
+    if spec.needs_apex and not (apex is not None and 0 <= apex < len(frames)):
+        raise InputError(f"apex is {apex!r}; a {spec.kind} needs a position among {len(frames)} frames, from 0.")
     chosen = needed(spec, len(frames), apex, times)
     return cook_needed(frames[chosen], spec, times_of(chosen, times))
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from mer_zoo.datasets._base import Corpus
 from mer_zoo.errors import MerZooError
-from mer_zoo.preprocessing.cook import AS_THEY_ARE, Preparation, check_spec, cook, with_apex
+from mer_zoo.preprocessing.cook import AS_THEY_ARE, Preparation, check_spec, cook, named, with_apex
 from mer_zoo.preprocessing.forms import Array
 from mer_zoo.preprocessing.shelf import Row, Shelf, digest_of, row_of
 from mer_zoo.types import InputSpec, Sample
@@ -43,7 +43,8 @@ class Cook:
     def __call__(self, sample: Sample) -> Outcome:
         try:
             if self.spec.needs_apex and self.corpus.native_spec is None:
-                sample = with_apex(self.corpus, sample, self.preparation)
+                with named(sample):
+                    sample = with_apex(self.corpus, sample, self.preparation)
             return sample, cook(self.corpus, sample, self.spec, self.preparation)
         except MerZooError as error:
             return sample, error
@@ -195,6 +196,8 @@ def _check_corpus(corpus: Corpus, spec: InputSpec, kitchen: Kitchen) -> None:
         logger.warning(
             "%s holds flow by %s; this network was made for flow by %s.", corpus.name, given, spec.flow_method
         )
+    if corpus.native_spec is not None and kitchen.preparation != AS_THEY_ARE:
+        logger.warning("%s holds finished flow; no face is aligned and no apex found in it.", corpus.name)
     if corpus.native_spec is None and not corpus.cropped and kitchen.preparation.aligner is None:
         logger.warning(
             "%s: these pictures show more than the face; the middle square of each is taken, and no face is aligned. "

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,6 @@ from mer_zoo.preprocessing.cook import VERSION, Preparation
 from mer_zoo.preprocessing.flow import estimator
 from mer_zoo.preprocessing.forms import Array
 from mer_zoo.types import InputSpec, Sample
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger("mer_zoo")
 

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def open_film(source: Source, fps: float | None = None) -> Film:
     Raises:
         InputError: If nothing is there, it is no such thing, or ``fps`` is not positive.
     """
-    if fps is not None and (isinstance(fps, bool | str) or not (np.isfinite(fps) and fps > 0)):
+    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, Real) or not 0 < fps < float("inf")):
         raise InputError(f"fps is {fps!r}; expected a positive number of frames a second.")
     if isinstance(source, np.ndarray):
         return Film("the array", fps, _checked(source))
