@@ -81,6 +81,7 @@ def announcing(notes: Path) -> Callable[[], nn.Module]:
         import torch
 
         (notes / f"{torch.initial_seed()}-{os.getpid()}").touch()
+        time.sleep(0.5)  # so that who kills this worker comes before its fold is done, on a busy machine, too
         return mer_zoo.create_model("ststnet", num_classes=3)
 
     return build
