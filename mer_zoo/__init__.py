@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mer_zoo.exporting import export_model
     from mer_zoo.hub import push_to_hub, save_pretrained
     from mer_zoo.inputs import create_dataset
+    from mer_zoo.models.from_timm import from_timm
     from mer_zoo.prediction import Prediction, predict
     from mer_zoo.preparing import prepare
     from mer_zoo.preprocessing.cache import ClipCache
@@ -49,6 +50,7 @@ _HOMES = {
     "create_dataset": "inputs",
     "evaluate": "evaluation",
     "export_model": "exporting",
+    "from_timm": "models.from_timm",
     "get_protocol": "protocols",
     "list_corpora": "datasets",
     "list_protocols": "protocols",
@@ -83,6 +85,7 @@ __all__ = [
     "evaluate",
     "export_model",
     "folds",
+    "from_timm",
     "get_protocol",
     "input_spec",
     "list_corpora",

@@ -8,8 +8,8 @@ torchvision names and fills it, so that weights for ImageNet, with which the aut
 routing: Sabour, Frosst and Hinton, NeurIPS 2017, eq. 1 to 3. Weights: counted from those layers, 13,842,496.
 
 Ours: logits are the log-odds of the length of a class's capsule. A squashed capsule of length |s|^2 / (1 + |s|^2) has
-log-odds log |s|^2, so ``logits.sigmoid()`` is what the authors' network gives, the order of the classes stays, and
-cross-entropy, by which this library trains, makes sense; theirs is ``margin_loss``. Ours, too: a bias to each class
+log-odds log |s|^2, so ``logits.sigmoid()`` is what the authors' network gives while the bias is zero, the
+order of the classes stays, and cross-entropy, by which this library trains, makes sense; theirs is ``margin_loss``. Ours, too: a bias to each class
 capsule, 48 more weights, zero at the start, as Sabour et al.'s own code has and this one does not; with it the class
 capsules are a linear layer whose sum is routed. ``drop_rate``, 0 by default, on the primary capsules.
 

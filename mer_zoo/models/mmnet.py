@@ -9,8 +9,10 @@ three channels, which PyTorch refuses. Weights: counted from those layers, less 
 convolution, a time embedding, a class token, three linear layers).
 
 Ours: ImageNet's mean and deviation are taken out inside the network, so that the input is 0..1; maps lie
-channels-last; ``drop_rate`` before the last layer, 0 by default, since the code makes a dropout and never calls it. As
-in the code of 2022, the onset shrinks without smoothing: each of 14 x 14 values is a mean of 2 x 2 pixels.
+channels-last; ``drop_rate`` before the last layer, 0 by default, since the code makes a dropout and never calls it. The
+defaults are the layers of its file for 5 classes, with whatever number of classes; its file for 3 has ``depth=3,
+mlp_ratio=2, drop_path_rate=0.3`` (9,241,719 weights). As in the code of 2022, the onset shrinks without
+smoothing: each of 14 x 14 values is a mean of 2 x 2 pixels.
 
 Published for 3 classes of SAMM, as listed in the README of Nikki-Gu/MEMix: 0.9022 accuracy, 0.8391 F1; the code takes
 for each test subject the best accuracy of any epoch, and the best F1 of any, maybe another.
