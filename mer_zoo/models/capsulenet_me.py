@@ -8,13 +8,13 @@ torchvision names and fills it, so that weights for ImageNet, with which the aut
 routing: Sabour, Frosst and Hinton, NeurIPS 2017, eq. 1 to 3. Weights: counted from those layers, 13,842,496.
 
 Ours: logits are the log-odds of the length of a class's capsule. A squashed capsule of length |s|^2 / (1 + |s|^2) has
-log-odds log |s|^2, so ``logits.sigmoid()`` is what the authors' network gives while the bias is zero, the
-order of the classes stays, and cross-entropy, by which this library trains, makes sense; theirs is ``margin_loss``. Ours, too: a bias to each class
-capsule, 48 more weights, zero at the start, as Sabour et al.'s own code has and this one does not; with it the class
-capsules are a linear layer whose sum is routed. ``drop_rate``, 0 by default, on the primary capsules.
-
-Published: 0.6520 UF1, 0.6506 UAR on MEGC 2019 (as listed in HTNet's table 2); the code chooses the epoch of each test
-subject by UF1 on that subject, has 435 of the 442 clips, and rotates test images at random by up to 8 degrees.
+log-odds log |s|^2, so ``logits.sigmoid()`` is what the authors' network gives while the bias is zero, the order of the
+classes stays, and cross-entropy, by which this library trains, makes sense; theirs is ``margin_loss``. Ours, too: a
+bias to each class capsule, 48 more weights, zero at the start, as Sabour et al.'s own code has and this one does not;
+with it the class capsules are a linear layer whose sum is routed. ``drop_rate``, 0 by default, on the primary
+capsules. Published: 0.6520 UF1, 0.6506 UAR on MEGC 2019 (as listed in HTNet's table 2); the code chooses the epoch of
+each test subject by UF1 on that subject, has 435 of the 442 clips, and rotates test images at random by up to 8
+degrees.
 """
 
 import dataclasses
