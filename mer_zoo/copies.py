@@ -31,8 +31,11 @@ from mer_zoo.specs import FORMS
 from mer_zoo.training import mirror
 from mer_zoo.types import InputSpec
 
-NEAR = {"flow": 0.95, "phases": 0.95, "difference": 0.985, "clip": 0.992, "image": 0.992, "pair": 0.992}
-NEAR["dynamic"] = 0.985  # correlation from which aligned clips count as copies
+NEAR = {  # correlation from which aligned clips count as copies
+    **dict.fromkeys(("flow", "phases"), 0.95),
+    **dict.fromkeys(("difference", "dynamic"), 0.985),
+    **dict.fromkeys(("clip", "image", "pair"), 0.992),
+}
 PROMISING = 0.7  # correlation at half the size, coarsely aligned, from which a pair is aligned
 SIDES = {kind: 28 if form.flow else 32 for kind, form in FORMS.items()}  # pixels at which clips are compared
 STEPS = 4  # in time

@@ -18,8 +18,9 @@ class ZooModel(nn.Module):
 
     A network sets ``num_classes``, ``in_chans``, ``num_features`` (length of its vector) and ``feature_info`` (one
     entry a stage), has the linear layer ``fc``, and defines ``stages`` and ``pool``. ``pools`` are the ways of pooling
-    that ``global_pool`` may name; ``small`` are options of a form that can be tried within a second, of networks
-    that are too large for that; an empty text means none, and then there can be no classes.
+    that ``global_pool`` may name; an empty text means none, and then there can be no classes. ``behind_maps`` names the
+    modules that make the vector out of the last maps, if any. ``small`` are options of a form that can be tried within
+    a second, of networks that are too large for that.
     """
 
     first_convs: ClassVar[tuple[str, ...]]
@@ -28,6 +29,7 @@ class ZooModel(nn.Module):
     layers_pattern: ClassVar[str] = r"^blocks\.(\d+)\.(\d+)"
     pools: ClassVar[tuple[str, ...]] = ("flat",)
     small: ClassVar[Mapping[str, Any]] = {}
+    behind_maps: ClassVar[tuple[str, ...]] = ()
 
     num_classes: int
     in_chans: int
@@ -120,6 +122,8 @@ class ZooModel(nn.Module):
         if prune_norm:
             self.norm = nn.Identity()
         if prune_head:
+            for name in self.behind_maps:
+                setattr(self, name, nn.Identity())
             self.reset_classifier(0)
         return take
 
@@ -180,6 +184,19 @@ class ZooModel(nn.Module):
         if self.grad_checkpointing and self.training:
             return checkpoint(stage, x, use_reentrant=False)
         return stage(x)
+
+
+class StemAndBlocks(ZooModel):
+    """A network whose stages are ``stem`` and each of ``blocks``."""
+
+    stem: nn.Module
+    blocks: nn.ModuleList
+
+    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        return [self.stem, *self.blocks]
+
+    def keep_stages(self, number: int) -> None:
+        self.blocks = self.blocks[: number - 1]
 
 
 def check_state(model: ZooModel, state: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.models.htnet import Crops, check_crops, compose, levels, side_of_a_block
 from mer_zoo.types import InputSpec
@@ -198,7 +198,7 @@ class Join(nn.Module):
         return cast(Tensor, self.fc1(x.permute(0, 2, 3, 4, 1).flatten(1)))[:, :, None, None, None]
 
 
-class CausalNet(ZooModel):
+class CausalNet(StemAndBlocks):
     """Flow of two phases (B, C, 2, 28, 28), values 0..255, the last channels v and u -> logits (B, num_classes).
 
     Args:
@@ -215,7 +215,7 @@ class CausalNet(ZooModel):
     """
 
     first_convs: ClassVar = ("stem", "stem_direction")
-    layers_pattern: ClassVar = ZooModel.blocks_pattern
+    layers_pattern: ClassVar = StemAndBlocks.blocks_pattern
 
     def __init__(
         self,
@@ -255,9 +255,6 @@ class CausalNet(ZooModel):
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         return [self.embed, *self.blocks]
-
-    def keep_stages(self, number: int) -> None:
-        self.blocks = self.blocks[: number - 1]
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, size=self.size)

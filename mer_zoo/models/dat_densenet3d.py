@@ -10,7 +10,7 @@ Dense layers: Huang et al., CVPR 2017, eq. 2 and section 3 (bottleneck of four g
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.models._layers3d import (
     Attention,
@@ -81,7 +81,7 @@ class Transition(nn.Module):
         return halve(self.conv(self.norm(x).relu()), self.keep_time)
 
 
-class DATDenseNet3d(ZooModel):
+class DATDenseNet3d(StemAndBlocks):
     """Clips (B, C, T, H, W) -> logits (B, num_classes).
 
     Args:
@@ -154,12 +154,6 @@ class DATDenseNet3d(ZooModel):
         self.apply(_initialise)
         if channels_last:  # maps follow the layout of the weights
             self.to(memory_format=torch.channels_last_3d)
-
-    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        return [self.stem, *self.blocks]
-
-    def keep_stages(self, number: int) -> None:
-        self.blocks = self.blocks[: number - 1]
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, frames=self.num_frames)

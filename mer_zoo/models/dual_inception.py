@@ -16,7 +16,6 @@ here each component is stretched to 0..1.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -24,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.types import InputSpec
 
@@ -72,7 +71,7 @@ def _glorot(conv: nn.Conv2d, filters: int) -> None:
     nn.init.zeros_(cast(Tensor, conv.bias))
 
 
-class DualInception(ZooModel):
+class DualInception(StemAndBlocks):
     """Flow images (B, C, size, size), values 0..1 -> logits (B, num_classes); one stream a channel.
 
     Args:
@@ -84,6 +83,7 @@ class DualInception(ZooModel):
     """
 
     first_convs: ClassVar = ()  # a stream sees its own channel; weights do not carry over to another number
+    behind_maps: ClassVar = ("hidden",)
     layers_pattern: ClassVar = r"^blocks\.(\d+)"
 
     def __init__(
@@ -115,19 +115,6 @@ class DualInception(ZooModel):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights, which pays on a CPU
-
-    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        return [self.stem, *self.blocks]
-
-    def keep_stages(self, number: int) -> None:
-        self.blocks = self.blocks[: number - 1]
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        if prune_head:
-            self.hidden = nn.Sequential()  # it makes the vector, and maps are all that is wanted
-        return super().prune_intermediate_layers(indices, prune_norm, prune_head)
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, size=self.size)

@@ -67,6 +67,7 @@ class EMR(ZooModel):
     """
 
     first_convs: ClassVar = ("conv1",)
+    behind_maps: ClassVar = ("top", "bottom")
     stem_pattern: ClassVar = r"^(?:conv|bn)1"
     blocks_pattern: ClassVar = r"^layer(\d+)"
     layers_pattern: ClassVar = r"^layer(\d+)\.(\d+)"
@@ -111,13 +112,6 @@ class EMR(ZooModel):
     def keep_stages(self, number: int) -> None:
         for i in range(number, len(WIDTHS) + 1):
             delattr(self, f"layer{i}")
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        if prune_head:
-            self.top, self.bottom = nn.Sequential(), nn.Sequential()  # maps are all that is wanted
-        return super().prune_intermediate_layers(indices, prune_norm, prune_head)
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, size=self.size)

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.types import InputSpec
 
@@ -168,7 +168,7 @@ def side_of_a_block(size: int, patch_size: int, levels: int) -> int:
     return size // patch_size // grid
 
 
-class HTNet(ZooModel):
+class HTNet(StemAndBlocks):
     """Flow images (B, C, 28, 28), values 0..255 -> logits (B, num_classes).
 
     Args:
@@ -220,9 +220,6 @@ class HTNet(ZooModel):
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         return [self.embed, *self.blocks]
-
-    def keep_stages(self, number: int) -> None:
-        self.blocks = self.blocks[: number - 1]
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, size=self.size)

@@ -20,7 +20,6 @@ as negative. They say nothing of clips that were not seen.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -28,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.models.micro_exp_stcnn import WIDTH, SpaceTime, pooled
 from mer_zoo.types import InputSpec
@@ -91,7 +90,7 @@ class Side(nn.Module):
         return dropped[:, :, None, None, None]
 
 
-class MicroExpFuseNet(ZooModel):
+class MicroExpFuseNet(StemAndBlocks):
     """Aligned clips (B, C, T, H, W), values from -1 to 1 -> logits (B, num_classes).
 
     Args:
@@ -106,7 +105,7 @@ class MicroExpFuseNet(ZooModel):
     """
 
     first_convs: ClassVar = ("stem.eyes.conv", "stem.mouth.conv")
-    layers_pattern: ClassVar = ZooModel.blocks_pattern
+    layers_pattern: ClassVar = StemAndBlocks.blocks_pattern
 
     def __init__(
         self,
@@ -136,12 +135,6 @@ class MicroExpFuseNet(ZooModel):
             inputs = units
         self.fc = classifier(self.num_features, num_classes)
         self.apply(_initialise)
-
-    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        return [self.stem, *self.blocks]
-
-    def keep_stages(self, number: int) -> None:
-        self.blocks = self.blocks[: number - 1]
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, frames=self.num_frames, size=self.size)

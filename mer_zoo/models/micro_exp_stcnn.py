@@ -16,14 +16,13 @@ the epoch is the best on these very clips.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.types import InputSpec
 
@@ -77,7 +76,7 @@ class Hidden(nn.Module):
         return out[:, :, None, None, None]
 
 
-class MicroExpSTCNN(ZooModel):
+class MicroExpSTCNN(StemAndBlocks):
     """Clips (B, C, T, H, W), values from -1 to 1 -> logits (B, num_classes).
 
     Args:
@@ -90,7 +89,7 @@ class MicroExpSTCNN(ZooModel):
     """
 
     first_convs: ClassVar = ("stem.conv",)
-    layers_pattern: ClassVar = ZooModel.blocks_pattern
+    layers_pattern: ClassVar = StemAndBlocks.blocks_pattern
 
     def __init__(
         self,
@@ -114,12 +113,6 @@ class MicroExpSTCNN(ZooModel):
         ]
         self.fc = classifier(self.num_features, num_classes)
         self.apply(_initialise)
-
-    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        return [self.stem, *self.blocks]
-
-    def keep_stages(self, number: int) -> None:
-        self.blocks = self.blocks[: number - 1]
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, frames=self.num_frames, size=self.size)

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.types import InputSpec
 
@@ -142,7 +142,7 @@ class Stem(nn.Module):
         return out.relu()
 
 
-class MMNet(ZooModel):
+class MMNet(StemAndBlocks):
     """Onset and apex frames (B, C, 2, H, W), values 0..1 -> logits (B, num_classes).
 
     Args:
@@ -157,7 +157,7 @@ class MMNet(ZooModel):
     """
 
     first_convs: ClassVar = ("stem.conv1.0", "blocks.4.embed")
-    layers_pattern: ClassVar = ZooModel.blocks_pattern
+    layers_pattern: ClassVar = StemAndBlocks.blocks_pattern
 
     def __init__(
         self,
@@ -209,9 +209,6 @@ class MMNet(ZooModel):
 
         stages: list[Callable[[Tensor], Tensor]] = [stem, *(partial(attend, i) for i in range(len(WIDTHS))), calibrate]
         return stages[: len(self.blocks) + 1]
-
-    def keep_stages(self, number: int) -> None:
-        self.blocks = self.blocks[: number - 1]
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, size=self.size)

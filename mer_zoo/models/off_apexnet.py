@@ -13,7 +13,6 @@ to 0..1, is the form in which STSTNet's authors, in part the same, publish their
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.types import InputSpec
 
@@ -41,7 +40,7 @@ class Streams(nn.Module):
         return F.max_pool2d(self.conv(x), kernel_size=2).relu()
 
 
-class OffApexNet(ZooModel):
+class OffApexNet(StemAndBlocks):
     """Flow images (B, C, size, size), values 0..1 -> logits (B, num_classes); one stream a channel.
 
     Args:
@@ -53,6 +52,7 @@ class OffApexNet(ZooModel):
     """
 
     first_convs: ClassVar = ()  # a stream sees its own channel; weights do not carry over to another number
+    behind_maps: ClassVar = ("hidden",)
     layers_pattern: ClassVar = r"^blocks\.(\d+)"
 
     def __init__(
@@ -85,19 +85,6 @@ class OffApexNet(ZooModel):
         )
         self.fc = classifier(self.num_features, num_classes)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights, which pays on a CPU
-
-    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        return [self.stem, *self.blocks]
-
-    def keep_stages(self, number: int) -> None:
-        self.blocks = self.blocks[: number - 1]
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        if prune_head:
-            self.hidden = nn.Sequential()  # it makes the vector, and maps are all that is wanted
-        return super().prune_intermediate_layers(indices, prune_norm, prune_head)
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, size=self.size)

@@ -15,7 +15,6 @@ after, and cut at 8 pixels.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -23,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.types import InputSpec
 
@@ -112,7 +111,7 @@ class RowAttention(nn.Module):
         return agreement.flatten(2).softmax(dim=2).view_as(value) * value
 
 
-class OffTANet(ZooModel):
+class OffTANet(StemAndBlocks):
     """Flow images (B, C, size, size), u, v in pixels and strain -> logits (B, num_classes).
 
     Args:
@@ -124,6 +123,7 @@ class OffTANet(ZooModel):
     """
 
     first_convs: ClassVar = ("stem.conv",)
+    behind_maps: ClassVar = ("hidden",)
     layers_pattern: ClassVar = r"^blocks\.(\d+)"
 
     def __init__(
@@ -160,19 +160,6 @@ class OffTANet(ZooModel):
         )
         self.fc = classifier(self.num_features, num_classes)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights, which pays on a CPU
-
-    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        return [self.stem, *self.blocks]
-
-    def keep_stages(self, number: int) -> None:
-        self.blocks = self.blocks[: number - 1]
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        if prune_head:
-            self.hidden = nn.Sequential()  # it makes the vector, and maps are all that is wanted
-        return super().prune_intermediate_layers(indices, prune_norm, prune_head)
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, size=self.size)

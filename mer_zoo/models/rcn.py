@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.types import InputSpec
 
@@ -133,7 +133,7 @@ def class_attention(maps: Tensor, weights: Tensor) -> Tensor:
     return ((seen - low) / span.masked_fill(span == 0, 1)).mean(dim=1, keepdim=True)
 
 
-class RCN(ZooModel):
+class RCN(StemAndBlocks):
     """Flow images (B, 3, 60, 60), values 0..1 -> logits (B, num_classes).
 
     Args:
@@ -193,9 +193,6 @@ class RCN(ZooModel):
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         return [self.enter, self.recur][: 1 + len(self.blocks)]
-
-    def keep_stages(self, number: int) -> None:
-        self.blocks = self.blocks[: number - 1]
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, size=self.size)

@@ -11,7 +11,7 @@ Pass ``size`` for other images than of 64 pixels. There is no option to softmax.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError
-from mer_zoo.models._base import ZooModel, classifier
+from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.types import InputSpec
 
@@ -48,7 +48,7 @@ class Layer(nn.Module):
         return y
 
 
-class SSSNet(ZooModel):
+class SSSNet(StemAndBlocks):
     """Flow images (B, 3, 64, 64), pixels from -5 to 5 -> logits (B, num_classes).
 
     Args:
@@ -61,6 +61,7 @@ class SSSNet(ZooModel):
     """
 
     first_convs: ClassVar = ("stem.conv",)
+    behind_maps: ClassVar = ("hidden",)
     layers_pattern: ClassVar = r"^blocks\.(\d+)"
 
     def __init__(
@@ -91,19 +92,6 @@ class SSSNet(ZooModel):
         self.drop = nn.Dropout(drop_rate)
         self.fc = classifier(hidden, num_classes)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights; twice as fast
-
-    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        return [self.stem, *self.blocks]
-
-    def keep_stages(self, number: int) -> None:
-        self.blocks = self.blocks[: number - 1]
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        if prune_head:
-            self.hidden = nn.Identity()
-        return super().prune_intermediate_layers(indices, prune_norm, prune_head)
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
         return dataclasses.replace(spec, size=self.size)

@@ -53,7 +53,7 @@ class ClipCache(Mapping[str, Array]):
         Raises:
             KeyError: If there is none of this clip.
         """
-        shelf, position = self._places[self.digests[key]]
+        shelf, _, position = self._places[key]
         if position < 0:
             raise KeyError(key)
         return np.array(shelf.array()[position])
@@ -67,15 +67,15 @@ class ClipCache(Mapping[str, Array]):
         return {row.key: row.why for row in self._rows.values() if row.why} | dict(self.absent)
 
     @cached_property
-    def _places(self) -> dict[str, tuple[Shelf, int]]:
-        """Where the input of each digest lies; rows are only ever added, so that it stays there."""
-        return {digest: (shelf, at) for shelf in self.shelves for digest, (_, at) in shelf.places().items()}
+    def _places(self) -> dict[str, tuple[Shelf, Row, int]]:
+        """Where the input of each clip that was asked for lies; rows are only ever added, so that it stays there."""
+        found = {digest: (shelf, *place) for shelf in self.shelves for digest, place in shelf.places().items()}
+        return {key: found[digest] for key, digest in self.digests.items()}
 
-    @cached_property
+    @property
     def _rows(self) -> dict[str, Row]:
         """The row of each clip that was asked for."""
-        rows = {digest: row for shelf in self.shelves for digest, (row, _) in shelf.places().items()}
-        return {key: rows[digest] for key, digest in self.digests.items()}
+        return {key: row for key, (_, row, _) in self._places.items()}
 
     @cached_property
     def table(self) -> "pd.DataFrame":

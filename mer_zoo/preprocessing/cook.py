@@ -137,7 +137,7 @@ def with_apex(corpus: Corpus, sample: Sample, preparation: Preparation = AS_THEY
         return sample
     numbers, method = corpus.frame_numbers(sample), preparation.apex
     if len(numbers) < 2:
-        raise InputError(f"{sample.key}: the clip has {len(numbers)} frames; expected 2 or more. Leave it out.")
+        raise InputError(f"the clip has {len(numbers)} frames; expected 2 or more. Leave it out.")
     if method == "middle":
         position = len(numbers) // 2
     else:
