@@ -289,11 +289,11 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[Any, torch.optim.lr_sc
     optimizer: torch.optim.Optimizer
     if recipe.optimizer == "sgd":
         optimizer = torch.optim.SGD(
-            weights, lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
+            weights, lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, fused=True
         )
     else:
         kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-        optimizer = kind(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        optimizer = kind(weights, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     if recipe.schedule == "cosine":
         return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
     return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)

@@ -1,0 +1,206 @@
+"""Honest scores of the networks, in one table form: python benchmarks/loso_scores.py flow PATH | clips [--seeds 0 1 2].
+
+`flow` leaves out each person of the flow images that STSTNet's authors publish, PATH, in any form that `megc2019_flow`
+reads; `clips` each of twelve rendered persons. The last epoch is scored, `selection="last"`. Recipes were fixed before
+any score was seen and are the papers' where these state one that can be paid for; each row says which. Runs are kept
+in --out, so that a second call goes on where the first stopped; --table prints what is there and trains nothing.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mer_zoo
+from mer_zoo import Recipe
+from mer_zoo.baselines import BASELINES
+from mer_zoo.folds import group_k_fold
+
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network, its options, how it is trained, and in words where that is from."""
+
+    model: str
+    recipe: Recipe
+    says: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Sequence[int] = SEEDS
+    folds: int | None = None  # None leaves out each person; a number makes so many groups of persons
+
+    @property
+    def title(self) -> str:
+        """Its name, with what is unlike the published form."""
+        return " ".join([self.model, *(f"{key}={value}" for key, value in self.options.items())])
+
+
+PAPER = "the paper's"
+FLOW = (
+    Entry("ststnet", Recipe(epochs=800, batch_size=256, lr=5e-5, optimizer="adam"), PAPER),
+    Entry("off_apexnet", Recipe(epochs=200, batch_size=64, lr=1e-4, optimizer="adam"), f"{PAPER}, 200 epochs for 3000"),
+    Entry("dual_inception", Recipe(epochs=40, batch_size=32, lr=3e-4, optimizer="adam"), "ours, batches of 32"),
+    Entry("dual_inception", Recipe(epochs=40, batch_size=3, lr=1e-4, optimizer="adam"), PAPER, seeds=(0,)),
+    Entry("htnet", Recipe(epochs=60, batch_size=64, lr=5e-5, optimizer="adam"), "ours, a small form", {"dim": 64}),
+    Entry("htnet", Recipe(epochs=10, batch_size=64, lr=5e-5, optimizer="adam"), "ours, 10 epochs for 800", seeds=(0,)),
+)
+SMALL = Recipe(epochs=30, batch_size=16, lr=1e-3)
+LARGE = Recipe(epochs=5, batch_size=8, lr=1e-4)
+CUT = {"frames": 8, "size": 64}
+CLIPS = (
+    Entry("dat_densenet3d", SMALL, "ours"),
+    Entry("dat_densenet3d_se", SMALL, "ours"),
+    Entry("micro_exp_stcnn", replace(SMALL, lr=1e-2, optimizer="sgd"), "the code's lr, optimizer and batch"),
+    Entry("micro_exp_fusenet_intermediate", replace(SMALL, lr=1e-2, optimizer="sgd"), "as micro_exp_stcnn"),
+    Entry("micro_exp_fusenet_late", replace(SMALL, lr=1e-2, optimizer="sgd"), "as micro_exp_stcnn"),
+    Entry("causalnet_reading", Recipe(epochs=30, batch_size=64, lr=5e-5, optimizer="adam"), "the code's lr"),
+    Entry("dat_densenet3d_121", LARGE, "ours", seeds=(0,), folds=4),
+    Entry("s3d", LARGE, "ours", CUT, seeds=(0,), folds=4),
+    Entry("mc3_18", LARGE, "ours", CUT, seeds=(0,), folds=4),
+    Entry("r3d_18", LARGE, "ours", CUT, seeds=(0,), folds=4),
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is left out, and who competes."""
+
+    protocol: str
+    roots: Mapping[str, Any]
+    entries: Sequence[Entry]
+
+
+def task_of(args: argparse.Namespace) -> Task:
+    if args.corpus == "flow":
+        if args.path is None:
+            raise SystemExit("flow needs PATH, the flow images of MEGC 2019 as published.")
+        return Task("megc2019", {"megc2019_flow": args.path}, FLOW)
+    rendered = mer_zoo.open_corpus("synthetic", subjects=12, clips_per_subject=12)
+    return Task("synthetic-3", {"synthetic": rendered}, CLIPS)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One task and where its runs are kept."""
+
+    task: Task
+    out: Path
+    jobs: int
+
+    def folder(self, entry: Entry, seed: int) -> Path:
+        recipe = entry.recipe
+        words = f"{entry.title} {recipe.epochs}x{recipe.batch_size} seed-{seed}"
+        return self.out / words.replace(" ", "_")
+
+    def run(self, entry: Entry, seed: int) -> None:
+        """Train and predict; folds that are there are not trained again."""
+        protocol = mer_zoo.get_protocol(self.task.protocol)
+        if entry.folds:
+            protocol = replace(protocol, fold_maker=partial(group_k_fold, k=entry.folds))
+        classes = len(protocol.classes)
+        build = partial(mer_zoo.create_model, entry.model, num_classes=classes, **entry.options)
+        recipe = replace(entry.recipe, seed=seed)
+        mer_zoo.evaluate(build, protocol, self.task.roots, recipe=recipe, jobs=self.jobs, out=self.folder(entry, seed))
+
+    def facts(self, entry: Entry, seed: int) -> dict[str, Any] | None:
+        """Scores and cost of a finished run."""
+        folder = self.folder(entry, seed)
+        if not (folder / "predictions.csv").is_file():
+            return None
+        report = mer_zoo.report(mer_zoo.read_run(folder), self.task.protocol, out=folder).to_dict()
+        folds = [json.loads(file.read_text()) for file in folder.glob("folds/*/*/fold.json")]
+        spent = {what: sum(fold[what] for fold in folds) / 60 for what in ("seconds", "cpu_seconds_of_training")}
+        return {**report, "spent": spent}
+
+
+def row_of(entry: Entry, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line of the table: what was trained how, what it scored, and what it cost."""
+    recipe = entry.recipe
+    pooled = [run["pooled"] for run in runs]
+    svm = [run["baselines"]["svm"] for run in runs]
+    how = f"{recipe.optimizer} {recipe.lr:g}, batch {recipe.batch_size}, {recipe.epochs} epochs ({entry.says})"
+    return [
+        f"`{entry.title}`",
+        f"{runs[0]['run']['parameters']:,}",
+        how + (f"; {entry.folds} groups of persons" if entry.folds else ""),
+        " / ".join(f"{each['uf1']:.3f}" for each in pooled),
+        _spread([each["uf1"] for each in pooled]),
+        _spread([each["uar"] for each in pooled]),
+        _spread([each["accuracy"] for each in pooled]),
+        " / ".join(f"{each['uf1'] - rival['uf1']:+.3f}" for each, rival in zip(pooled, svm, strict=True)),
+        " / ".join(f"{rival['p']:.2f}" for rival in svm),
+        _minutes(runs, "cpu_seconds_of_training"),
+        _minutes(runs, "seconds"),
+    ]
+
+
+def baseline_rows(run: Mapping[str, Any]) -> list[list[str]]:
+    """Baselines of the same clips and folds."""
+    return [
+        [f"`{name}`", "-", BASELINES[name].summary, f"{found['uf1']:.3f}", *(f"{found[k]:.3f}" for k in SCORES)]
+        + ["-"] * 4
+        for name, found in run["baselines"].items()
+    ]
+
+
+SCORES = ("uf1", "uar", "accuracy")
+HEADER = (
+    *("network", "weights", "recipe", "UF1 by seed", "UF1", "UAR", "accuracy", "UF1 above SVM", "p"),
+    *("CPU minutes a seed", "wall minutes a seed"),
+)
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = statistics.mean(values)
+    return f"{mean:.3f} ± {statistics.stdev(values):.3f}" if len(values) > 1 else f"{mean:.3f}"
+
+
+def _minutes(runs: Sequence[Mapping[str, Any]], what: str) -> str:
+    return f"{statistics.median(run['spent'][what] for run in runs):.1f}"
+
+
+def table_of(desk: Desk) -> list[list[str]]:
+    """A row for each network with a finished run, best first, then the baselines."""
+    found = []
+    for entry in desk.task.entries:
+        runs = [run for seed in entry.seeds if (run := desk.facts(entry, seed)) is not None]
+        if runs:
+            found.append((entry, runs))
+    found.sort(key=lambda pair: -statistics.mean(run["pooled"]["uf1"] for run in pair[1]))
+    rows = [row_of(entry, runs) for entry, runs in found]
+    whole = [runs[0] for entry, runs in found if entry.folds is None]
+    return [list(HEADER), ["---"] * len(HEADER), *rows, *(baseline_rows(whole[0]) if whole else [])]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", choices=("flow", "clips"))
+    parser.add_argument("path", type=Path, nargs="?", help="of flow: the images as published")
+    parser.add_argument("--only", nargs="+", help="names of networks; all if none is given")
+    parser.add_argument("--seeds", type=int, nargs="+", help="those of each row if none is given")
+    parser.add_argument("--epochs", type=int, help="other than the recipes' (to try the command)")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/loso_scores"))
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    args = parser.parse_args()
+
+    task = task_of(args)
+    entries = [entry for entry in task.entries if not args.only or entry.title in args.only or entry.model in args.only]
+    if args.seeds:
+        entries = [replace(e, seeds=[seed for seed in args.seeds if seed in e.seeds]) for e in entries]
+    if args.epochs:
+        entries = [replace(entry, recipe=replace(entry.recipe, epochs=args.epochs)) for entry in entries]
+    desk = Desk(replace(task, entries=entries), args.out / args.corpus, args.jobs)
+    for entry in [] if args.table else entries:
+        for seed in entry.seeds:
+            desk.run(entry, seed)
+    print("\n".join(f"| {' | '.join(row)} |" for row in table_of(desk)))
+
+
+if __name__ == "__main__":
+    main()
