@@ -51,7 +51,7 @@ FLOW = (
 )
 SMALL = Recipe(epochs=30, batch_size=16, lr=1e-3)
 LARGE = Recipe(epochs=5, batch_size=8, lr=1e-4)
-CUT = {"frames": 8, "size": 64}
+CUT = {"num_frames": 8, "size": 64}
 CLIPS = (
     Entry("dat_densenet3d", SMALL, "ours"),
     Entry("dat_densenet3d_se", SMALL, "ours"),
@@ -110,10 +110,10 @@ class Desk:
     def facts(self, entry: Entry, seed: int) -> dict[str, Any] | None:
         """Scores and cost of a finished run."""
         folder = self.folder(entry, seed)
-        if not (folder / "predictions.csv").is_file():
+        folds = [json.loads(file.read_text()) for file in folder.glob("folds/**/fold.json")]
+        if not folds or len(folds) < len(json.loads((folder / "run.json").read_text())["fold_names"]):
             return None
         report = mer_zoo.report(mer_zoo.read_run(folder), self.task.protocol, out=folder).to_dict()
-        folds = [json.loads(file.read_text()) for file in folder.glob("folds/*/*/fold.json")]
         spent = {what: sum(fold[what] for fold in folds) / 60 for what in ("seconds", "cpu_seconds_of_training")}
         return {**report, "spent": spent}
 

@@ -111,6 +111,7 @@ class CapsuleNetME(ZooModel):
     stem_pattern: ClassVar = r"^(?:conv|bn)1"
     blocks_pattern: ClassVar = r"^(?:layer|capsules)(\d+)"
     layers_pattern: ClassVar = blocks_pattern
+    small: ClassVar = {"size": 136}
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ class TimmNetwork(ZooModel):
     """
 
     pools: ClassVar = ("own",)
+    small: ClassVar = {"size": 64}
 
     def __init__(
         self,

@@ -158,6 +158,7 @@ class MMNet(StemAndBlocks):
 
     first_convs: ClassVar = ("stem.conv1.0", "blocks.4.embed")
     layers_pattern: ClassVar = StemAndBlocks.blocks_pattern
+    small: ClassVar = {"size": 64}
 
     def __init__(
         self,
