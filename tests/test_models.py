@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -22,16 +23,19 @@ def weights_of(name: str) -> int:
     return sum(p.numel() for p in mer_zoo.create_model(name, device="meta").parameters())
 
 
-every_model = pytest.mark.parametrize("name", mer_zoo.list_models())
-# What costs a minute a model is asked of each up to 15 million weights; larger ones are deeper forms of these.
-every_light_model = pytest.mark.parametrize("name", [n for n in mer_zoo.list_models() if weights_of(n) < 15e6])
-
-
 @functools.cache
 def small(name: str) -> Mapping[str, Any]:
     """Options of a form that can be tried within a second; none of networks that can be tried as they are."""
     options: Mapping[str, Any] = cast(Any, mer_zoo.create_model(name, device="meta")).small
     return options
+
+
+every_model = pytest.mark.parametrize("name", mer_zoo.list_models())
+# What costs a minute a model is asked of each up to 15 million weights or with a small form; the others are deeper forms
+# of dat_densenet3d_121.
+every_light_model = pytest.mark.parametrize(
+    "name", [n for n in mer_zoo.list_models() if small(n) or weights_of(n) < 15e6]
+)
 
 
 def made(name: str, create: Callable[..., nn.Module] = mer_zoo.create_model, **options: Any) -> Any:
@@ -220,7 +224,7 @@ def test_another_number_of_channels(name: str, channels: int) -> None:
     assert model(batch(model)).shape == (2, 3)
 
 
-@every_light_model
+@every_model
 def test_save_and_load(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     model: Any = made(name, num_classes=4).eval()
@@ -319,7 +323,7 @@ def test_export_with_any_batch(name: str) -> None:
     torch.testing.assert_close(dynamic.module()(three), model(three), rtol=1e-4, atol=1e-5)
 
 
-@every_light_model
+@every_model
 def test_one_clip_alone_can_be_learnt_from(name: str) -> None:
     torch.manual_seed(0)
     model = made(name, drop_rate=0.0).train()
@@ -338,6 +342,36 @@ def test_autocast_to_bfloat16_gives_numbers_near(name: str) -> None:
     whole = model(x)
     assert torch.isfinite(half).all()
     assert (half.float() - whole).abs().max() <= 0.1 * whole.abs().max() + 0.1
+
+
+@every_model
+@torch.no_grad()
+def test_float64_gives_the_same_numbers(name: str) -> None:
+    model, x = shared(name), batch(name)
+    exact = copy.deepcopy(model).double()(x.double())
+    assert exact.dtype == torch.float64
+    torch.testing.assert_close(model(x).double(), exact, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ststnet", "off_apexnet", "micro_exp_stcnn"])
+@pytest.mark.parametrize("backend", ["inductor", "aot_eager"])
+def test_compiled_it_learns_the_same(name: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits and gradients of a training step; the first backend writes C++, the second only traces."""
+    if backend == "inductor" and shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler for this backend")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    model = made(name, drop_rate=0.0).train()
+    x = batch(name, 4)
+    found = []
+    for form in (model, torch.compile(model, backend=backend)):
+        model.zero_grad()
+        logits = form(x)
+        logits.square().sum().backward()
+        found.append([logits.detach(), *(p.grad.clone() for p in model.parameters())])
+    for plain, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-4 * plain.abs().max().item())
 
 
 @every_model

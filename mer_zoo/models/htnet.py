@@ -188,6 +188,7 @@ class HTNet(StemAndBlocks):
 
     first_convs: ClassVar = ("stem",)
     pools: ClassVar = ("avg",)
+    small: ClassVar = {"dim": 12, "depths": (1, 1, 2)}
 
     def __init__(
         self,
