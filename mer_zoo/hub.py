@@ -28,7 +28,7 @@ from mer_zoo.models._weights import (
     in_folder,
     reachable,
 )
-from mer_zoo.types import seen_by
+from mer_zoo.types import InputSpec, seen_by
 
 FILES = (WEIGHTS, CONFIG)
 PUSHED = (WEIGHTS, CONFIG, CARD, "LICENSE", ".gitattributes")
@@ -62,17 +62,14 @@ def save_pretrained(
 
     Raises:
         InputError: If the model is not one of ours, if ``classes`` are not as many as it has, if its spec says other
-            frames than it was built for, or if a ``config.json`` of something else lies in the folder.
+            frames or another size than it was built for, or if a ``config.json`` of something else lies in the folder.
     """
     folder = Path(folder).expanduser()
     if not isinstance(model, ZooModel):
         raise InputError(f"{type(model).__name__} was not made by create_model; save its state dict yourself.")
     spec, built_for = model.input_spec, model.adapt_spec(model.input_spec)
     if built_for != spec:
-        raise InputError(
-            f"The model was built for {built_for.frames} frames and its input_spec says {spec.frames}; build it with "
-            f"num_frames={spec.frames}."
-        )
+        raise InputError(_says_otherwise(spec, built_for))
     facts = _facts(model, classes, trained_on)
     _check_target(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +81,15 @@ def save_pretrained(
     finally:
         shutil.rmtree(aside)
     return folder
+
+
+def _says_otherwise(spec: InputSpec, built_for: InputSpec) -> str:
+    """What a spec says that its model was not built for, and the options that would build it so."""
+    options = {"frames": "num_frames", "size": "size"}
+    wrong = [name for name in options if getattr(spec, name) != getattr(built_for, name)]
+    built, found = (", ".join(f"{name} {getattr(each, name)}" for name in wrong) for each in (built_for, spec))
+    asked = ", ".join(f"{options[name]}={getattr(spec, name)}" for name in wrong)
+    return f"The model was built for {built}, and its input_spec says {found}; build it with {asked}."
 
 
 def _facts(model: ZooModel, classes: Sequence[str] | None, trained_on: Sequence[str] | None) -> dict[str, Any]:

@@ -64,14 +64,6 @@ def test_the_code_of_every_page_runs(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_benchmark_runs_on_a_specimen(tmp_path: Path) -> None:
-    MEGC2019Flow.write_specimen(tmp_path / "release", "npz")
-    command = [str(ROOT / "benchmarks" / "flow_loso.py"), str(tmp_path / "release" / "flow.npz"), "--epochs", "1"]
-    done = _run(*command, "--seeds", "0", "1", "--out", "runs", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "| | seed 0 | seed 1 | mean |" in done.stdout
-
-
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name: str) -> None:
     assert (

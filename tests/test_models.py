@@ -31,8 +31,8 @@ def small(name: str) -> Mapping[str, Any]:
 
 
 every_model = pytest.mark.parametrize("name", mer_zoo.list_models())
-# What costs a minute a model is asked of each up to 15 million weights or with a small form; the others are deeper forms
-# of dat_densenet3d_121.
+# What costs a minute a model is asked of each up to 15 million weights or with a small form; the others are deeper
+# forms of dat_densenet3d_121.
 every_light_model = pytest.mark.parametrize(
     "name", [n for n in mer_zoo.list_models() if small(n) or weights_of(n) < 15e6]
 )
@@ -297,22 +297,21 @@ def test_wrong_values_are_named(name: str) -> None:
         mer_zoo.training.predict(model, (batch(name) * 3 - spec.high, torch.zeros(2, dtype=torch.long)))
 
 
-@every_light_model
+@every_model
 def test_it_learns(name: str) -> None:
-    """Every weight gets a gradient, and two steps lower the loss on what was learnt."""
+    """Every weight gets a gradient, and a step along them lowers the loss by as much as they promise."""
     torch.manual_seed(0)
     model: Any = made(name, drop_rate=0.0).train()
     x, y = batch(name, 4), torch.tensor([0, 1, 2, 1])
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3 if name != "ststnet" else 1e-4)
-    losses = []
-    for _ in range(3):
-        loss = nn.functional.cross_entropy(model(x), y)
-        losses.append(loss.item())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    loss = nn.functional.cross_entropy(model(x), y)
+    loss.backward()
     assert all(p.grad is not None for p in model.parameters())
-    assert losses[-1] < losses[0]
+    slope = sum(float(p.grad.square().sum()) for p in model.parameters())
+    with torch.no_grad():
+        for p in model.parameters():
+            p -= 0.01 / slope * p.grad
+        gain = loss - nn.functional.cross_entropy(model(x), y)
+    assert 0.005 < gain < 0.015
 
 
 @every_light_model

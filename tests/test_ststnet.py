@@ -103,3 +103,10 @@ def test_a_checkpoint_with_code_is_refused(tmp_path: Path) -> None:
     torch.save({"conv1.weight": Harmful()}, tmp_path / "bad.pth")
     with pytest.raises(WeightsError, match="cannot be read with weights_only=True"):
         mer_zoo.create_model("ststnet", checkpoint_path=str(tmp_path / "bad.pth"))
+
+
+@pytest.mark.parametrize("content", [b"h\x05.", b"", b"no weights at all", b"\x80\x02K\x01."])
+def test_a_checkpoint_of_bytes_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "bad.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match="cannot be read with weights_only=True"):
+        mer_zoo.create_model("ststnet", checkpoint_path=str(tmp_path / "bad.pth"))

@@ -1,5 +1,6 @@
 """The weights in the package, and what is made sure of before any weights are believed."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -28,6 +29,25 @@ def saved(tmp_path: Path) -> Path:
     """A folder with a small model."""
     torch.manual_seed(0)
     return mer_zoo.save_pretrained(mer_zoo.create_model("ststnet"), tmp_path / "m", classes=("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"size": 48}, r"built for size 64, and its input_spec says size 48; build it with size=48\."),
+        (
+            {"frames": 9, "size": 48},
+            r"frames 18, size 64, and .* frames 9, size 48; build it with num_frames=9, size=48",
+        ),
+    ],
+)
+def test_a_model_with_a_spec_that_it_was_not_built_for_is_not_saved(
+    changes: dict[str, int], said: str, tmp_path: Path
+) -> None:
+    model: Any = mer_zoo.create_model("micro_exp_stcnn")
+    model.input_spec = dataclasses.replace(model.input_spec, **changes)
+    with pytest.raises(InputError, match=said):
+        mer_zoo.save_pretrained(model, tmp_path / "m")
 
 
 def _clips(model: torch.nn.Module, number: int = 2) -> torch.Tensor:

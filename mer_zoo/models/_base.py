@@ -1,6 +1,7 @@
 """What timm expects of a model, made from the few things that a network brings."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
@@ -64,8 +65,8 @@ class ZooModel(nn.Module):
         raise NotImplementedError
 
     def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        """The registered or saved spec, changed by options that change the input, such as a number of frames."""
-        return spec
+        """The registered or saved spec, with the size and the number of frames that the network was built for."""
+        return replace(spec, size=getattr(self, "size", spec.size), frames=getattr(self, "num_frames", spec.frames))
 
     def norm_features(self, x: Tensor) -> Tensor:
         """What follows the last stage, before pooling."""

@@ -289,7 +289,7 @@ def _read(file: Path) -> Mapping[str, Any]:
         _weights.check_whole(file)
     try:
         state = cast(Mapping[str, Any], timm.models.load_state_dict(str(file), weights_only=True))
-    except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
         raise WeightsError(
             f"{file} cannot be read with weights_only=True: it is damaged, or holds more than tensors, which might run "
             "code. Ask its authors for safetensors, or for a plain state dict."

@@ -17,7 +17,6 @@ each test subject by UF1 on that subject, has 435 of the 442 clips, and rotates 
 degrees.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -159,9 +158,6 @@ class CapsuleNetME(ZooModel):
         for info in self.feature_info[number:]:
             if hasattr(self, info["module"]):
                 delattr(self, info["module"])
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size)
 
     def pool(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.drop(x.movedim(1, -1).flatten(1))) if self.global_pool else x

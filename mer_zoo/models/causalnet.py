@@ -18,7 +18,6 @@ read as four parts of a quarter of its values, though nothing made it so; and wh
 diagonally opposite is taken out after the softmax, so that its weights do not add up to one.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
@@ -255,9 +254,6 @@ class CausalNet(StemAndBlocks):
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         return [self.embed, *self.blocks]
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size)
 
     def embed(self, x: Tensor) -> Tensor:
         """Flow of both phases, then directions of both, as tokens: (B, C, 2, H, W) -> (B, dim, 4, 4, 4)."""

@@ -9,7 +9,6 @@ attention (channel + spatial, scSE) and temporal transition (T3D's temporal tran
 Dense layers: Huang et al., CVPR 2017, eq. 2 and section 3 (bottleneck of four growths), in 3-D.
 """
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
@@ -154,9 +153,6 @@ class DATDenseNet3d(StemAndBlocks):
         self.apply(_initialise)
         if channels_last:  # maps follow the layout of the weights
             self.to(memory_format=torch.channels_last_3d)
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, frames=self.num_frames)
 
     def norm_features(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.norm(x)).relu()

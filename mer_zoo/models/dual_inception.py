@@ -14,7 +14,6 @@ off by default; flow goes to the apex, theirs to the middle frame; how they make
 here each component is stretched to 0..1.
 """
 
-import dataclasses
 import math
 from typing import Any, ClassVar, cast
 
@@ -115,9 +114,6 @@ class DualInception(StemAndBlocks):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights, which pays on a CPU
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size)
 
     def pool(self, x: Tensor) -> Tensor:
         return self._run(self.hidden, x.flatten(1)) if self.global_pool else x

@@ -14,7 +14,6 @@ magnification of micro-expressions; flow comes as u, v and strain, each stretche
 direction and length in colours, with the face's own saturation; the row where the face is parted scales with the size.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
@@ -112,9 +111,6 @@ class EMR(ZooModel):
     def keep_stages(self, number: int) -> None:
         for i in range(number, len(WIDTHS) + 1):
             delattr(self, f"layer{i}")
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size)
 
     def pool(self, x: Tensor) -> Tensor:
         if not self.global_pool:

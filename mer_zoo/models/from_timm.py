@@ -9,7 +9,6 @@ within the network, whatever the number of channels; dropout stands before the l
 first weights; of a network for one size the size is an argument.
 """
 
-import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,9 +79,6 @@ class TimmNetwork(ZooModel):
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         """The modules behind which timm takes its maps; between them lie others, so they are no chain."""
         return [cast(Callable[[Tensor], Tensor], self.backbone.get_submodule(i["module"])) for i in self.feature_info]
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size)
 
     def forward_features(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.backbone.forward_features(self.normalise(x, self.input_spec)))

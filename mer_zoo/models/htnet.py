@@ -16,7 +16,6 @@ constants, ``crops="published"``, where it finds none); features lie channels-la
 linear layers.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, cast, get_args
 
@@ -221,9 +220,6 @@ class HTNet(StemAndBlocks):
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         return [self.embed, *self.blocks]
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size)
 
     def embed(self, x: Tensor) -> Tensor:
         """The four parts, side by side, to tokens: (B, C, H, W) -> (B, dim, H / patch_size, W / patch_size)."""

@@ -19,7 +19,6 @@ of 203, 109 and 129 of 199 that this would give; for SMIC it enters the 43 clips
 as negative. They say nothing of clips that were not seen.
 """
 
-import dataclasses
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -135,9 +134,6 @@ class MicroExpFuseNet(StemAndBlocks):
             inputs = units
         self.fc = classifier(self.num_features, num_classes)
         self.apply(_initialise)
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, frames=self.num_frames, size=self.size)
 
     def pool(self, x: Tensor) -> Tensor:
         return x.flatten(1) if self.global_pool else x

@@ -15,7 +15,6 @@ Published: 0.878 accuracy on CAS(ME)^2, 0.6875 on SMIC; a fifth of the clips was
 the epoch is the best on these very clips.
 """
 
-import dataclasses
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -113,9 +112,6 @@ class MicroExpSTCNN(StemAndBlocks):
         ]
         self.fc = classifier(self.num_features, num_classes)
         self.apply(_initialise)
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, frames=self.num_frames, size=self.size)
 
     def pool(self, x: Tensor) -> Tensor:
         return x.flatten(1) if self.global_pool else x

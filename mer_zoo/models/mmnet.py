@@ -18,7 +18,6 @@ Published for 3 classes of SAMM, as listed in the README of Nikki-Gu/MEMix: 0.90
 for each test subject the best accuracy of any epoch, and the best F1 of any, maybe another.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, cast
@@ -210,9 +209,6 @@ class MMNet(StemAndBlocks):
 
         stages: list[Callable[[Tensor], Tensor]] = [stem, *(partial(attend, i) for i in range(len(WIDTHS))), calibrate]
         return stages[: len(self.blocks) + 1]
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size)
 
     def pool(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.drop(x.flatten(1))) if self.global_pool else x

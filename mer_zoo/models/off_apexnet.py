@@ -12,7 +12,6 @@ function; with other than two channels there is one stream a channel; the range 
 to 0..1, is the form in which STSTNet's authors, in part the same, publish theirs.
 """
 
-import dataclasses
 from typing import Any, ClassVar
 
 import torch
@@ -85,9 +84,6 @@ class OffApexNet(StemAndBlocks):
         )
         self.fc = classifier(self.num_features, num_classes)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights, which pays on a CPU
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size)
 
     def pool(self, x: Tensor) -> Tensor:
         return self._run(self.hidden, x.flatten(1)) if self.global_pool else x

@@ -13,7 +13,6 @@ the slopes and their formula has u_y in the place of v_y; flow estimated before 
 after, and cut at 8 pixels.
 """
 
-import dataclasses
 import math
 from typing import Any, ClassVar, cast
 
@@ -160,9 +159,6 @@ class OffTANet(StemAndBlocks):
         )
         self.fc = classifier(self.num_features, num_classes)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights, which pays on a CPU
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size)
 
     def pool(self, x: Tensor) -> Tensor:
         return self._run(self.hidden, x.flatten(1)) if self.global_pool else x

@@ -17,7 +17,6 @@ the same everywhere is 0, not 0 / 0. Without a classifier, and with a new one un
 by the weights of the last one, which lie with the network as ``class_weights``; if there was none, it is 1 everywhere.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
@@ -193,9 +192,6 @@ class RCN(StemAndBlocks):
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         return [self.enter, self.recur][: 1 + len(self.blocks)]
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size)
 
     def enter(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, width, H', W'), a third or nearly half the size."""

@@ -19,7 +19,6 @@ there are too few); flow is coded in colours inside the network, at its size and
 that are not loaded start as the authors' do, but gradients flow everywhere.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, cast
 
@@ -156,9 +155,6 @@ class SLSTT(ZooModel):
         if number < len(self.blocks) + 2:
             self.vit.norm = nn.Identity()
         self.vit.blocks = self.vit.blocks[: number - 1]
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size, frames=self.num_frames)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         ends = [(r"^vit\.norm", (99997,)), (r"^aggregator", (99998,))]

@@ -10,7 +10,6 @@ TV-L1, in pixels of the small image, and clipped at 5 of them. Maps are rectifie
 Pass ``size`` for other images than of 64 pixels. There is no option to softmax.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
@@ -92,9 +91,6 @@ class SSSNet(StemAndBlocks):
         self.drop = nn.Dropout(drop_rate)
         self.fc = classifier(hidden, num_classes)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights; twice as fast
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, size=self.size)
 
     def pool(self, x: Tensor) -> Tensor:
         """(B, 64, 9, 9) -> (B, 256), rectified."""

@@ -18,7 +18,6 @@ do. Where maps are smaller than swin3d_t's windows of 7 x 7 places (the last one
 torchvision takes other entries of the table of positions than in a full window, and so does this network.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
@@ -123,9 +122,6 @@ class VideoNetwork(ZooModel):
         spans = [range(a, b) for a, b in pairwise(self.cuts)]
         stages = [(rf"^{self.chain}\.(?:{'|'.join(map(str, span))})\.", (i,)) for i, span in enumerate(spans)]
         return {"stem": self.stem_pattern, "blocks": stages}
-
-    def adapt_spec(self, spec: InputSpec) -> InputSpec:
-        return dataclasses.replace(spec, frames=self.num_frames, size=self.size)
 
     def pool(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.drop(self.average(x))) if self.global_pool else x

@@ -1,0 +1,219 @@
+"""What each network costs on this machine: python benchmarks/models.py [NAME ...] [--rounds 5] [--write].
+
+First table: weights, GFLOP, clips a CPU second for inference and training with batches of 1 and 16, peak memory of a
+training step with Adam; one thread, medians of rounds. Second table: others in turn with ours within one run, that is a
+straightforward port of the same function with the same weights (`ports_flow.py`, `ports_clips.py`, `model_speed.py`)
+and MONAI's DenseNet121 (`pip install --no-deps monai`). What would take more than --seconds a call, or more than
+--gigabytes, is left out, "-". --write keeps the numbers in models.json, from which `python tools/tables.py` makes the
+tables of docs/models.md.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import model_speed
+import ports_clips
+import ports_flow
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import mer_zoo
+from mer_zoo.cost import step_cost
+
+RECORD = Path(__file__).with_suffix(".json")
+BATCHES = (1, 16)
+PASSES = ("inference", "training")
+SAMPLE = 0.1  # CPU seconds that a sample takes at least
+PORTS: Mapping[str, Callable[[nn.Module], nn.Module]] = {
+    **ports_flow.PORTS,
+    **ports_clips.PORTS,
+    **{name: form for name, (form, _) in model_speed.CASES.items()},
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How often, how long and how much."""
+
+    rounds: int
+    seconds: float
+    bytes: float
+
+
+def monai_densenet(_: nn.Module) -> nn.Module:
+    """MONAI's DenseNet121, its pools told to keep a last frame that has no second."""
+    from monai.networks.nets.densenet import DenseNet121  # not among what the project installs
+
+    network: nn.Module = DenseNet121(spatial_dims=3, in_channels=1, out_channels=3)
+    for module in network.modules():
+        if isinstance(module, nn.AvgPool3d):
+            module.ceil_mode = True
+    return network
+
+
+def rivals(name: str) -> dict[str, Callable[[nn.Module], nn.Module]]:
+    """What a network is compared with."""
+    found = {"straightforward port": PORTS[name]} if name in PORTS else {}
+    return {**found, "MONAI DenseNet121": monai_densenet} if name == "dat_densenet3d_121" else found
+
+
+def one_pass(model: nn.Module, x: Tensor, training: bool) -> Callable[[], None]:
+    """Inference, or a step with Adam, over a batch."""
+    if not training:
+
+        @torch.no_grad()
+        def infer() -> None:
+            model.eval()(x)
+
+        return infer
+    y = torch.randint(3, (len(x),))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-6, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model.train()(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def batch_of(name: str, size: int) -> Tensor:
+    spec = mer_zoo.input_spec(name)
+    return spec.low + torch.rand(size, *spec.shape) * (spec.high - spec.low)
+
+
+def seconds(run: Callable[[], None], times: int = 1) -> float:
+    """CPU seconds of a call."""
+    started = time.process_time()
+    for _ in range(times):
+        run()
+    return (time.process_time() - started) / times
+
+
+def speed(name: str, limits: Limits) -> dict[str, Any]:
+    """Seconds of each pass with each batch, of ours and of others; None where a limit forbids it."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    ours = mer_zoo.create_model(name)
+    forms = {"ours": ours, **{title: make(ours) for title, make in rivals(name).items()}}
+    cost = step_cost(partial(mer_zoo.create_model, name))
+    found: dict[str, dict[str, list[float]] | None] = {}
+    for what in PASSES:
+        last = 0.0
+        for size in BATCHES:
+            need = cost.training_bytes(size) if what == "training" else 4 * cost.parameters
+            if need > limits.bytes or last * size > limits.seconds:
+                found[f"{what} {size}"] = None
+                continue
+            x = batch_of(name, size)
+            runs = {title: one_pass(form, x, what == "training") for title, form in forms.items()}
+            found[f"{what} {size}"] = times = timed(runs, limits)
+            last = statistics.median(times["ours"])
+    return {"cost": asdict(cost), "seconds": found}
+
+
+def timed(runs: Mapping[str, Callable[[], None]], limits: Limits) -> dict[str, list[float]]:
+    """Seconds of each round, in turn; one round of what takes long."""
+    first = {title: seconds(run) for title, run in runs.items()}
+    warm = {
+        title: seconds(run) if took < limits.seconds / 4 else took
+        for title, took in first.items()
+        for run in [runs[title]]
+    }
+    rounds = limits.rounds if max(warm.values()) < limits.seconds / 4 else 1
+    times = {title: max(1, round(SAMPLE / took)) for title, took in warm.items()}
+    samples = [{title: seconds(run, times[title]) for title, run in runs.items()} for _ in range(rounds)]
+    return {title: [sample[title] for sample in samples] for title in runs}
+
+
+def peak(name: str, size: int) -> int:
+    """Bytes that a step with Adam adds to the most that this process has held. Linux only."""
+    torch.set_num_threads(1)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _held("VmRSS")
+    one_pass(mer_zoo.create_model(name), batch_of(name, size), training=True)()
+    return _held("VmHWM") - before
+
+
+def _held(what: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
+
+
+def measured(name: str, limits: Limits) -> dict[str, Any]:
+    """All of one network, each part in a process of its own."""
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        found = pool.apply(speed, (name, limits))
+        size = max((n for n in BATCHES if found["seconds"][f"training {n}"]), default=None)
+        found["peak"] = None if size is None else {"batch": size, "bytes": pool.apply(peak, (name, size))}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all if none is given")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--gigabytes", type=float, default=6)
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+
+    limits = Limits(args.rounds, args.seconds, args.gigabytes * 2**30)
+    found: dict[str, Any] = {}
+    for name in args.names or mer_zoo.list_models():
+        found[name] = measured(name, limits)
+        print(f"{name}: {json.dumps(found[name]['seconds'])}", flush=True)
+        if args.write:
+            kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+            there = {n: kept[n] for n in mer_zoo.list_models() if n in kept}
+            RECORD.write_text(json.dumps({**there, name: found[name]}, indent=1, sort_keys=True) + "\n")
+    for table in (table_of_costs(found), table_of_rivals(found)):
+        print("\n".join(f"| {' | '.join(row)} |" for row in table), end="\n\n")
+
+
+def table_of_costs(record: Mapping[str, Any]) -> list[list[str]]:
+    """A row for each network."""
+    rates = [f"{what}, batch {size}" for what in PASSES for size in BATCHES]
+    rows = [["name", "weights", "GFLOP", "GFLOP a step", "MB kept a clip", *rates, "peak MB (batch)"]]
+    for name, found in record.items():
+        cost, peaks = found["cost"], found["peak"]
+        clips = [_rate(found["seconds"][f"{what} {size}"], size) for what in PASSES for size in BATCHES]
+        numbers = [f"{cost[each]:.3g}" for each in ("forward", "step")]
+        most = f"{peaks['bytes'] / 2**20:,.0f} ({peaks['batch']})" if peaks else "-"
+        kept = f"{cost['kept'] / 2**20:.3g}"
+        rows.append([f"`{name}`", f"{cost['parameters']:,}", *numbers, kept, *clips, most])
+    return rows
+
+
+def table_of_rivals(record: Mapping[str, Any]) -> list[list[str]]:
+    """A row for each other form: how many times as long it takes, median and range over rounds."""
+    rows = [["name", "against", *(f"{what}, batch {size}" for what in PASSES for size in BATCHES)]]
+    for name, found in record.items():
+        each = found["seconds"]
+        titles = {title: None for times in each.values() if times for title in times if title != "ours"}
+        rows += [[f"`{name}`", title, *(_ratio(times, title) for times in each.values())] for title in titles]
+    return rows
+
+
+def _rate(times: Mapping[str, list[float]] | None, size: int) -> str:
+    return f"{size / statistics.median(times['ours']):,.3g}" if times else "-"
+
+
+def _ratio(times: Mapping[str, list[float]] | None, title: str) -> str:
+    if not times:
+        return "-"
+    ratios = [other / ours for other, ours in zip(times[title], times["ours"], strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+if __name__ == "__main__":
+    main()

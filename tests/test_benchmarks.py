@@ -1,0 +1,92 @@
+"""The scripts of benchmarks/ do what the pages say of them, on made-up files."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.metrics import f1_score, recall_score
+
+import mer_zoo
+from mer_zoo.datasets.megc2019_flow import EMOTIONS, MEGC2019Flow
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def run(script: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """Two persons of each data set."""
+    MEGC2019Flow.write_specimen(tmp_path / "images")
+    return tmp_path / "images"
+
+
+def weights_that_say(answers: dict[str, int], folder: Path) -> Path:
+    """One file a person; its network gives the same answer about every clip."""
+    folder.mkdir()
+    for subject, answer in answers.items():
+        state = mer_zoo.create_model("ststnet").state_dict()
+        state["fc.weight"].zero_()
+        state["fc.bias"].copy_(torch.eye(3)[answer])
+        torch.save(state, folder / f"{subject}.pth")
+    return folder
+
+
+def test_the_authors_files_are_scored_person_by_person(release: Path, tmp_path: Path) -> None:
+    samples = mer_zoo.open_corpus("megc2019_flow", release).samples
+    subjects = sorted({sample.subject for sample in samples})
+    answers = {subject: i % 3 for i, subject in enumerate(subjects)}
+    done = run("reproduce_ststnet.py", release, weights_that_say(answers, tmp_path / "weights"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    truth = [EMOTIONS.index(str(sample.emotion)) for sample in samples]
+    pred = [answers[sample.subject] for sample in samples]
+    uf1, uar = f1_score(truth, pred, average="macro"), recall_score(truth, pred, average="macro")
+    assert f"all: uf1 {uf1:.4f}, uar {uar:.4f}" in done.stdout
+    assert "36 clips; the published figures are of 442" in done.stdout
+
+
+def test_a_person_without_a_file_is_named(release: Path, tmp_path: Path) -> None:
+    done = run("reproduce_ststnet.py", release, weights_that_say({"006": 0}, tmp_path / "weights"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert re.search(r"weights has no file for \w+; there are 6", done.stderr)
+    (tmp_path / "none").mkdir()
+    done = run("reproduce_ststnet.py", release, tmp_path / "none", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "holds no .pth file" in done.stderr
+
+
+def test_scores_of_networks_in_one_table(release: Path, tmp_path: Path) -> None:
+    command = (
+        "flow",
+        release,
+        "--epochs",
+        "1",
+        "--jobs",
+        "1",
+        "--only",
+        "ststnet",
+        "dual_inception",
+        "--seeds",
+        "0",
+        "1",
+    )
+    done = run("loso_scores.py", *command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines()]
+    assert len({len(row) for row in rows}) == 1
+    assert {row[0].strip("| `") for row in rows[2:]} == {"ststnet", "dual_inception", "svm", "ridge", "majority"}
+    again = run("loso_scores.py", *command, "--table", cwd=tmp_path)
+    assert again.stdout == done.stdout
+
+
+def test_costs_of_networks_in_two_tables(tmp_path: Path) -> None:
+    done = run("models.py", "ststnet", "--rounds", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "| `ststnet` | 1,683 |" in done.stdout
+    assert "| `ststnet` | straightforward port |" in done.stdout
