@@ -53,7 +53,7 @@ FLOW = (
     Entry(
         "htnet",
         Recipe(epochs=10, batch_size=64, lr=5e-5, optimizer="adam"),
-        "ours, 10 epochs for 800",
+        "ours, 5 epochs for 800",
         CROPS,
         seeds=(0,),
     ),
