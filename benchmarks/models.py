@@ -2,8 +2,8 @@
 
 First table: weights, GFLOP, clips a CPU second for inference and training with batches of 1 and 16, peak memory of a
 training step with Adam; one thread, medians of rounds. Second table: others in turn with ours within one run, that is a
-straightforward port of the same function with the same weights (`ports_flow.py`, `ports_clips.py`, `model_speed.py`)
-and MONAI's DenseNet121 (`pip install --no-deps monai`). What would take more than --seconds a call, or more than
+straightforward port of the same function with the same weights (`ports_first.py`, `ports_flow.py`, `ports_clips.py`)
+and MONAI's DenseNet121 (`pip install --no-deps monai`). What would take more than --seconds a call, or
 --gigabytes, is left out, "-". --write keeps the numbers in models.json, from which `python tools/tables.py` makes the
 tables of docs/models.md.
 """
@@ -19,24 +19,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import model_speed
 import ports_clips
+import ports_first
 import ports_flow
 import torch
 import torch.nn.functional as F
+from cost_tables import BATCHES, PASSES, RECORD, recorded, table_of_costs, table_of_rivals
 from torch import Tensor, nn
 
 import mer_zoo
 from mer_zoo.cost import step_cost
 
-RECORD = Path(__file__).with_suffix(".json")
-BATCHES = (1, 16)
-PASSES = ("inference", "training")
 SAMPLE = 0.1  # CPU seconds that a sample takes at least
 PORTS: Mapping[str, Callable[[nn.Module], nn.Module]] = {
+    **ports_first.PORTS,
     **ports_flow.PORTS,
     **ports_clips.PORTS,
-    **{name: form for name, (form, _) in model_speed.CASES.items()},
 }
 
 
@@ -122,15 +120,12 @@ def speed(name: str, limits: Limits) -> dict[str, Any]:
 
 
 def timed(runs: Mapping[str, Callable[[], None]], limits: Limits) -> dict[str, list[float]]:
-    """Seconds of each round, in turn; one round of what takes long."""
+    """Seconds of each round, in turn, after one to warm up; as many rounds as the limit lasts for, at least one."""
     first = {title: seconds(run) for title, run in runs.items()}
-    warm = {
-        title: seconds(run) if took < limits.seconds / 4 else took
-        for title, took in first.items()
-        for run in [runs[title]]
-    }
-    rounds = limits.rounds if max(warm.values()) < limits.seconds / 4 else 1
+    quick = sum(first.values()) < limits.seconds / 4
+    warm = {title: seconds(run) for title, run in runs.items()} if quick else first
     times = {title: max(1, round(SAMPLE / took)) for title, took in warm.items()}
+    rounds = limits.rounds if quick else 1
     samples = [{title: seconds(run, times[title]) for title, run in runs.items()} for _ in range(rounds)]
     return {title: [sample[title] for sample in samples] for title in runs}
 
@@ -158,11 +153,20 @@ def measured(name: str, limits: Limits) -> dict[str, Any]:
     return found
 
 
+def _rounded(value: Any) -> Any:
+    """Seconds to four digits: more are noise."""
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [float(f"{each:.4g}") for each in value]
+    return value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="all if none is given")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--gigabytes", type=float, default=6)
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
@@ -173,46 +177,10 @@ def main() -> None:
         found[name] = measured(name, limits)
         print(f"{name}: {json.dumps(found[name]['seconds'])}", flush=True)
         if args.write:
-            kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-            there = {n: kept[n] for n in mer_zoo.list_models() if n in kept}
-            RECORD.write_text(json.dumps({**there, name: found[name]}, indent=1, sort_keys=True) + "\n")
+            kept = {n: facts for n, facts in recorded().items() if n in mer_zoo.list_models()}
+            RECORD.write_text(json.dumps(_rounded({**kept, name: found[name]}), indent=1, sort_keys=True) + "\n")
     for table in (table_of_costs(found), table_of_rivals(found)):
         print("\n".join(f"| {' | '.join(row)} |" for row in table), end="\n\n")
-
-
-def table_of_costs(record: Mapping[str, Any]) -> list[list[str]]:
-    """A row for each network."""
-    rates = [f"{what}, batch {size}" for what in PASSES for size in BATCHES]
-    rows = [["name", "weights", "GFLOP", "GFLOP a step", "MB kept a clip", *rates, "peak MB (batch)"]]
-    for name, found in record.items():
-        cost, peaks = found["cost"], found["peak"]
-        clips = [_rate(found["seconds"][f"{what} {size}"], size) for what in PASSES for size in BATCHES]
-        numbers = [f"{cost[each]:.3g}" for each in ("forward", "step")]
-        most = f"{peaks['bytes'] / 2**20:,.0f} ({peaks['batch']})" if peaks else "-"
-        kept = f"{cost['kept'] / 2**20:.3g}"
-        rows.append([f"`{name}`", f"{cost['parameters']:,}", *numbers, kept, *clips, most])
-    return rows
-
-
-def table_of_rivals(record: Mapping[str, Any]) -> list[list[str]]:
-    """A row for each other form: how many times as long it takes, median and range over rounds."""
-    rows = [["name", "against", *(f"{what}, batch {size}" for what in PASSES for size in BATCHES)]]
-    for name, found in record.items():
-        each = found["seconds"]
-        titles = {title: None for times in each.values() if times for title in times if title != "ours"}
-        rows += [[f"`{name}`", title, *(_ratio(times, title) for times in each.values())] for title in titles]
-    return rows
-
-
-def _rate(times: Mapping[str, list[float]] | None, size: int) -> str:
-    return f"{size / statistics.median(times['ours']):,.3g}" if times else "-"
-
-
-def _ratio(times: Mapping[str, list[float]] | None, title: str) -> str:
-    if not times:
-        return "-"
-    ratios = [other / ours for other, ours in zip(times[title], times["ours"], strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":

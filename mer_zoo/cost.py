@@ -39,7 +39,7 @@ class Cost:
         return round(STATE * self.parameters + batch_size * self.kept)
 
 
-def step_cost(create: Callable[[], nn.Module], batch_size: int = 4) -> Cost:
+def step_cost(create: Callable[[], nn.Module], batch_size: int = 2) -> Cost:
     """Count what a training step costs, without computing it.
 
     Args:

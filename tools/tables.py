@@ -7,9 +7,11 @@ is 1 when a table is out of date.
 import argparse
 import dataclasses
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from huggingface_hub import ModelCard
 
 import mer_zoo
 from mer_zoo.baselines import BASELINES
+from mer_zoo.cost import step_cost
 from mer_zoo.datasets._annotated import SheetCorpus
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.datasets._folders import PictureCorpus
@@ -32,6 +35,9 @@ from mer_zoo.synth.settings import PRESETS, Settings, settings_of
 from mer_zoo.types import FLAGS, Counts
 
 ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "benchmarks"))
+from cost_tables import recorded, table_of_costs, table_of_rivals  # noqa: E402
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -46,6 +52,25 @@ def models() -> list[list[str]]:
         weights = sum(p.numel() for p in model.parameters())
         rows.append([f"`{name}`", f"{weights:,}", eats, _first_line(timm.model_entrypoint(name))])
     return rows
+
+
+def costs() -> list[list[str]]:
+    """Every network: counts, made anew, and what was measured; a network whose counts moved must be measured again."""
+    record, found = recorded(), {}
+    for name in mer_zoo.list_models():
+        now, then = step_cost(partial(mer_zoo.create_model, name)), record.get(name, {}).get("cost", {})
+        alike = now.parameters == then.get("parameters") and all(
+            math.isclose(getattr(now, count), then[count], rel_tol=0.05) for count in ("forward", "step", "kept")
+        )  # to five in a hundred: versions of torch differ in what they keep
+        if not alike:
+            sys.exit(f"{name} was not measured as it is now; run python benchmarks/models.py {name} --write.")
+        found[name] = record[name]
+    return table_of_costs(found)
+
+
+def rivals() -> list[list[str]]:
+    """Other forms of the networks, timed in turn with ours."""
+    return table_of_rivals(recorded())
 
 
 def kinds() -> list[list[str]]:
@@ -190,6 +215,8 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "baselines": baselines,
     "published": published_numbers,
     "models": models,
+    "costs": costs,
+    "rivals": rivals,
     "kinds": kinds,
     "weights": weights,
     "tuning": tuning,
