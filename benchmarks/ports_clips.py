@@ -107,7 +107,7 @@ class ClassCapsules(nn.Module):
         self.bias = nn.Parameter(fc.bias.detach().reshape(fc.classes, 16).clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        votes = torch.matmul(self.weight, x[:, None, :, :, None]).squeeze(-1)
+        votes = (self.weight @ x.unsqueeze(1).unsqueeze(-1)).squeeze(-1)
         fixed = votes.detach()  # routes are not learnt through
         scores = torch.zeros_like(fixed[..., 0])
         for _ in range(self.routings - 1):

@@ -124,6 +124,9 @@ def _add_evaluate(commands: Commands) -> None:
     add("--selection", default="last", metavar="RULE", help=f"which epoch is scored: {', '.join(RULES)} (%(default)s)")
     add("--i-know-this-leaks", action="store_true", help="for a rule that chooses on test persons")
     add("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    how = "how folds are computed: auto, loop, processes, graphs or folds (%(default)s)"
+    add("--backend", default="auto", metavar="HOW", help=how)
+    add("--max-parallel", default="auto", metavar="N", help="folds at once, of folds: auto, or a number (%(default)s)")
     add("--cache", type=Path, metavar="FOLDER", help="where inputs are kept (frames: the user's cache directory)")
     cli_runs.add_preparation(evaluate)
     add("--keep-weights", action="store_true", help="keep the weights of each fold in the run's folder")

@@ -110,6 +110,8 @@ def evaluate(words: Words) -> None:
         selection=words.selection,
         jobs=words.jobs,
         device=words.device,
+        backend=words.backend,
+        max_parallel=int(words.max_parallel) if words.max_parallel.isdecimal() else words.max_parallel,
         out=out,
         cache=words.cache,
         preparation=preparation_of(words),

@@ -26,9 +26,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mer_zoo.augmentation import mirror
 from mer_zoo.errors import InputError
 from mer_zoo.specs import FORMS
-from mer_zoo.training import mirror
 from mer_zoo.types import InputSpec
 
 NEAR = {  # correlation from which aligned clips count as copies

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from mer_zoo.backends import MaxParallel, backend_of
 from mer_zoo.baselines import BASELINES
 from mer_zoo.datasets import Corpus
 from mer_zoo.errors import InputError, UnknownNameError
@@ -55,6 +56,8 @@ def evaluate(
     selection: str = "last",
     jobs: int = 1,
     device: Device = "auto",
+    backend: str = "auto",
+    max_parallel: MaxParallel = "auto",
     out: str | Path | None = None,
     cache: Cache = None,
     preparation: Preparation | None = None,
@@ -75,6 +78,9 @@ def evaluate(
             best epoch on the smaller part. The last two leak, and are for showing what that does.
         jobs: Folds side by side, each a process with one thread; on a cluster under ``joblib.parallel_config``.
         device: ``auto``, ``cpu`` or ``cuda``.
+        backend: How folds are computed: ``auto``, or one of ``backends.BACKENDS``. Folds are the same by ``loop`` and
+            ``processes``; by ``graphs`` and ``folds`` they are but for rounding, and dropout draws otherwise.
+        max_parallel: Folds at once, of ``folds``; ``auto``: as many as memory allows.
         out: Folder in which each finished fold is kept; a second call goes on where the first stopped.
         cache: As for ``create_dataset``.
         preparation: As for ``create_dataset``.
@@ -98,6 +104,7 @@ def evaluate(
     recipes = _recipes(recipe, selection)
     check_rule(selection, i_know_this_leaks)
     _check_arguments(recipes, jobs, device)
+    by = backend_of(backend, jobs, max_parallel, device)
     if keep_weights and (out is None or build in BASELINES):
         raise InputError("keep_weights needs a folder, out=FOLDER, and a network; a baseline has none to keep.")
     make = _factory(build, protocol)
@@ -120,18 +127,20 @@ def evaluate(
             **facts,
             "preparation": prepared.says if any(c.native_spec is None for c in corpora.values()) else "",
             "device": place_of(device).type,
+            **({} if by.name == "loop" else {"backend": by.name}),
             "keep_weights": keep_weights,
         },
     )
     work = Work(
-        training=None if make is None else Training(make, recipes, selection, device),
+        training=None if make is None else Training(make, recipes, selection, device, by.name == "graphs"),
         model=str(build),
         folder=folder,
+        backend=by,
         repeated=any(fold.repeat for fold in folds),
         keep_weights=keep_weights,
         beside=tuple(name for name in BASELINES if name != build),
     )
-    return assemble(run_folds(work, data, folds, jobs), folder.description)
+    return assemble(run_folds(work, data, folds), folder.description)
 
 
 def _material(

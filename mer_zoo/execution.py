@@ -14,9 +14,12 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
+from mer_zoo.backends import Backend
 from mer_zoo.baselines import BASELINES, baseline_answers, pooled
+from mer_zoo.chunks import Together, train_together, why_not
 from mer_zoo.errors import DivergedError, InputError, LeakError, RunError
 from mer_zoo.hub import keep_weights
 from mer_zoo.progress import Progress
@@ -31,6 +34,7 @@ LOST_WORKERS = {  # what engines raise when a process of theirs is gone, by name
     *("KilledWorker", "FutureCancelledError", "CommClosedError"),  # Dask
     *("ActorDiedError", "RayActorError", "ActorUnavailableError", "WorkerCrashedError", "OutOfMemoryError"),  # Ray
 }
+GONE = "The GPU was lost in fold {} ({}). Folds that were finished are kept if out= was given; call again to go on."
 LOST = "Its process was lost ({}), perhaps for want of memory."
 ONE_AT_A_TIME = threading.Lock()  # within one process folds would share torch's generator and number of threads
 
@@ -43,6 +47,7 @@ class Work:
         training: How a network is trained; None for a baseline.
         model: Name of the baseline that stands where a network would.
         folder: Where finished folds are kept.
+        backend: How folds are computed.
         repeated: Whether every clip is tested more than once.
         keep_weights: Whether weights are kept with each fold.
         beside: Baselines that answer beside the model.
@@ -51,6 +56,7 @@ class Work:
     training: Training | None
     model: str
     folder: RunFolder
+    backend: Backend
     repeated: bool = False
     keep_weights: bool = False
     beside: tuple[str, ...] = tuple(BASELINES)
@@ -61,7 +67,7 @@ class Work:
         return self.folder.description.get("leak")
 
 
-def run_folds(work: Work, data: ClipDataset, folds: Sequence[Fold], jobs: int) -> dict[str, Outcome]:
+def run_folds(work: Work, data: ClipDataset, folds: Sequence[Fold]) -> dict[str, Outcome]:
     """What comes of each fold, by name and in their order; those that the folder holds are read, not run.
 
     Raises:
@@ -69,7 +75,7 @@ def run_folds(work: Work, data: ClipDataset, folds: Sequence[Fold], jobs: int) -
         RunError: If no fold succeeds.
     """
     with Progress(len(folds), data.classes, work.folder.path, work.leak) as progress:
-        runner = _Runner(work, data, jobs, progress)
+        runner = _Runner(work, data, progress)
         outcomes = runner.run(folds)
     _check_some_succeeded(outcomes)
     work.folder.sweep()
@@ -79,8 +85,8 @@ def run_folds(work: Work, data: ClipDataset, folds: Sequence[Fold], jobs: int) -
 class _Runner:
     """Runs folds on joblib's engine at hand until each has an outcome."""
 
-    def __init__(self, work: Work, data: ClipDataset, jobs: int, progress: Progress) -> None:
-        self.work, self.data, self.jobs, self.progress = work, data, jobs, progress
+    def __init__(self, work: Work, data: ClipDataset, progress: Progress) -> None:
+        self.work, self.data, self.jobs, self.progress = work, data, work.backend.jobs, progress
         self.outcomes: dict[str, Outcome] = {}
 
     @cached_property
@@ -90,6 +96,7 @@ class _Runner:
 
     def run(self, folds: Sequence[Fold]) -> dict[str, Outcome]:
         """Outcomes by name. Folds of a lost worker are run again; one that loses its worker by itself has failed."""
+        self._run_together(self._left(folds))
         alone = False
         while left := self._left(folds):
             done, batch = len(self.outcomes), left[:1] if alone else left
@@ -114,6 +121,18 @@ class _Runner:
                 self.outcomes[fold.name] = kept
                 self.progress.count(kept, new=False)
         return [fold for fold in left if fold.name not in self.outcomes]
+
+    def _run_together(self, folds: Sequence[Fold]) -> None:
+        """Many at once, if that was asked for and the network allows it; what is left goes one after the other."""
+        training, backend = self.work.training, self.work.backend
+        if not folds or training is None or backend.name != "folds":
+            return
+        with one_thread():
+            if reason := why_not(training, self.data, folds[0]):
+                self.progress.say(f"folds go one after the other: {reason}")
+                return
+            for done in train_together(training, self.data, folds, backend.most, self.progress.say):
+                self._note(done.fold.name, together_outcome(self.work, self.data, self.small, done))
 
     def _run_side_by_side(self, folds: Sequence[Fold]) -> None:
         engine = _engine(self.work, self.jobs)
@@ -180,6 +199,8 @@ def run_fold(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> t
             return fold.name, _run_fold(work, data, small, fold)
         except (LeakError, OSError):
             raise
+        except torch.AcceleratorError as error:
+            raise RunError(GONE.format(fold.name, error)) from error
         except Exception as error:  # whatever a network does wrong, the other folds are not to blame
             return fold.name, _failure(work, data, fold, f"{type(error).__name__}: {error}")
 
@@ -187,17 +208,41 @@ def run_fold(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> t
 def _run_fold(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> Outcome:
     wall, cpu = time.perf_counter(), time.process_time()
     trained = _train(work, data, small, fold)
+    return _finish(work, (data, small), fold, trained, (time.perf_counter() - wall, time.process_time() - cpu))
+
+
+def together_outcome(work: Work, data: ClipDataset, small: ClipDataset, done: Together) -> Outcome:
+    """What came of a fold that was trained with others; it is kept in the folder unless it failed.
+
+    Raises:
+        LeakError: If it shows one.
+    """
+    if isinstance(done.trained, LeakError):
+        raise done.trained
+    if isinstance(done.trained, Exception):
+        return _failure(work, data, done.fold, f"{type(done.trained).__name__}: {done.trained}")
+    try:
+        return _finish(work, (data, small), done.fold, done.trained, (done.wall, done.cpu))
+    except DivergedError as error:
+        return _failure(work, data, done.fold, f"{type(error).__name__}: {error}")
+
+
+def _finish(
+    work: Work, clips: tuple[ClipDataset, ClipDataset], fold: Fold, trained: Trained, spent: tuple[float, float]
+) -> Outcome:
+    """Let baselines answer beside, and keep it all; ``spent`` is wall and CPU seconds of training."""
     if not np.isfinite(trained.answers).all():
         raise DivergedError("The answers about the test clips are no numbers; try a smaller lr.")
-    trained_in = time.process_time() - cpu
+    data, small = clips
+    wall, cpu = time.perf_counter(), time.process_time()
     baselines = _baselines(work, small, fold)
-    spent = {
-        "seconds": time.perf_counter() - wall,
-        "cpu_seconds": time.process_time() - cpu,
-        "cpu_seconds_of_training": trained_in,
+    seconds = {
+        "seconds": spent[0] + time.perf_counter() - wall,
+        "cpu_seconds": spent[1] + time.process_time() - cpu,
+        "cpu_seconds_of_training": spent[1],
     }
     table = _table(work, data, fold, trained.answers)
-    outcome = Outcome(table, baselines, trained.losses, {**trained.facts, **spent})
+    outcome = Outcome(table, baselines, trained.losses, {**trained.facts, **seconds})
     keep = partial(keep_weights, trained.model, data.classes, work.leak) if work.keep_weights else None
     work.folder.write(fold, outcome, keep)
     return outcome

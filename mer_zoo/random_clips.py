@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
+from mer_zoo.augmentation import Augmentation
 from mer_zoo.recipe import Recipe
-from mer_zoo.training import ClipDataset, augment
+from mer_zoo.training import ClipDataset
 from mer_zoo.types import Fold, Sample
 
 COPIES, TEST_SHARE = 10, 0.111
@@ -23,11 +24,11 @@ def ten_copies(data: ClipDataset, seed: int) -> ClipDataset:
 
     Copy 3 of ``s1_ne_01`` is called ``s1_ne_01#3``.
     """
-    recipe = Recipe(flip=True, shift=max(1, data.spec.size // 14))
+    changed = Augmentation(Recipe(flip=True, shift=max(1, data.spec.size // 14)), data.spec)
     clips = torch.tensor(data.inputs)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        parts = [clips, *(augment(clips.clone(), recipe, data.spec) for _ in range(COPIES - 1))]
+        parts = [clips, *(changed(clips.clone()) for _ in range(COPIES - 1))]
     samples = [_copy(sample, i) for i in range(COPIES) for sample in data.samples]
     return ClipDataset(torch.cat(parts).numpy(), data.targets * COPIES, samples, data.spec, data.classes, data.augment)
 

@@ -13,7 +13,7 @@ from mer_zoo.folds import group_k_fold, human
 from mer_zoo.guards import check_neighbours, check_statistics, untouched
 from mer_zoo.recipe import Recipe
 from mer_zoo.seeds import fold_seed, seeded
-from mer_zoo.training import ClipDataset, Device, fit, predict
+from mer_zoo.training import ClipDataset, Device, admit, fit, predict
 from mer_zoo.types import Fold, remember
 
 Make = Callable[[], nn.Module]
@@ -30,12 +30,14 @@ class Training:
         recipes: One; or several, of which ``nested`` chooses.
         selection: A key of ``rules.RULES``.
         device: Where.
+        graphs: Whether steps are recorded as CUDA graphs.
     """
 
     make: Make
     recipes: Sequence[Recipe]
     selection: str
     device: Device
+    graphs: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,15 @@ def train_fold(training: Training, data: ClipDataset, fold: Fold) -> Trained:
 
 def _last(training: Training, data: ClipDataset, fold: Fold, recipe: Recipe, epochs: int) -> Trained:
     """After so many epochs of a recipe."""
-    run = _Run(training, data, fold, recipe)
+    run = Run(training, data, fold, recipe)
     losses = run.fit(lambda done: done == epochs)
-    facts: dict[str, Any] = {"seed": run.recipe.seed, "epoch": epochs}
-    if training.selection == "nested":
-        facts["recipe"] = training.recipes.index(recipe)
-    return Trained(run.model, run.answers(), losses, facts)
+    chosen = {"recipe": training.recipes.index(recipe)} if training.selection == "nested" else {}
+    return run.trained(losses, epochs, **chosen)
 
 
 def _best_on_test(training: Training, data: ClipDataset, fold: Fold) -> Trained:
     """The epoch that is most often right on the test part, the later of equals: what honest rules must not do."""
-    run = _Run(training, data, fold, training.recipes[0])
+    run = Run(training, data, fold, training.recipes[0])
     best: dict[str, Any] = {"right": -1.0}
 
     def look(done: int) -> bool:
@@ -95,8 +95,7 @@ def _best_on_test(training: Training, data: ClipDataset, fold: Fold) -> Trained:
     losses = run.fit(look)
     run.model.load_state_dict(best["weights"])
     remember(run.model, run.test.persons)
-    facts = {"seed": run.recipe.seed, "epoch": best["epoch"], "accuracy_of_that_epoch_on_the_test_part": best["right"]}
-    return Trained(run.model, run.answers(), losses, facts)
+    return run.trained(losses, best["epoch"], accuracy_of_that_epoch_on_the_test_part=best["right"])
 
 
 def _choose(training: Training, data: ClipDataset, fold: Fold) -> tuple[Recipe, int]:
@@ -134,10 +133,10 @@ def _curve(training: Training, data: ClipDataset, name: str, inner: Sequence[Fol
     curve: list[list[Answers]] = [[] for _ in range(recipe.epochs)]
     truth: list[Any] = []
     for part in inner:
-        run = _Run(training, data, replace(part, name=f"{name}/inner/{part.name}"), recipe)
+        run = Run(training, data, replace(part, name=f"{name}/inner/{part.name}"), recipe)
         truth += run.test.targets
 
-        def look(done: int, run: _Run = run) -> bool:
+        def look(done: int, run: Run = run) -> bool:
             curve[done - 1].append(run.answers())
             return False
 
@@ -150,23 +149,36 @@ def _curve(training: Training, data: ClipDataset, name: str, inner: Sequence[Fol
     return [_f1(np.concatenate(answers), truth) for answers in curve]
 
 
-class _Run:
+class Run:
     """One model on its way through the training part of a fold."""
 
     def __init__(self, training: Training, data: ClipDataset, fold: Fold, recipe: Recipe) -> None:
-        self.device = training.device
+        self.data, self.fold, self.device, self.graphs = data, fold, training.device, training.graphs
         self.recipe = replace(recipe, seed=fold_seed(recipe.seed, fold.name))
-        self.train, self.test = data.subset(fold.train), data.subset(fold.test)
+        self.test = data.subset(fold.test)
         with seeded(self.recipe.seed):
             self.model = training.make()
         check_statistics(self.model, fold)
 
     def fit(self, each_epoch: Callable[[int], bool]) -> list[float]:
         """Train; ``each_epoch`` says when to stop, or looks on."""
+        train = self.data.subset(self.fold.train)
         with seeded(self.recipe.seed):
-            losses = fit(self.model, self.train, self.recipe, device=self.device, each_epoch=each_epoch)
-        check_neighbours(self.model, self.train.subset(self.train.samples[:2]), self.device)
+            losses = fit(self.model, train, self.recipe, device=self.device, each_epoch=each_epoch, graphs=self.graphs)
+        self.check()
         return losses
+
+    def admit(self) -> None:
+        """Show the model its training part, as ``fit`` does first."""
+        admit(self.model, self.data.subset(self.fold.train))
+
+    def check(self) -> None:
+        """Refuse a model whose answer about a clip depends on the clips beside it.
+
+        Raises:
+            LeakError: If it does.
+        """
+        check_neighbours(self.model, self.data.subset(self.fold.train[:2]), self.device)
 
     def answers(self) -> Answers:
         """Probabilities of the test clips; the model must be the same afterwards."""
@@ -174,6 +186,10 @@ class _Run:
             probabilities: Tensor = predict(self.model, self.test, device=self.device)
         answers: Answers = probabilities.double().numpy()
         return answers
+
+    def trained(self, losses: list[float], epoch: int, **facts: Any) -> Trained:
+        """What came of it, as the model is now."""
+        return Trained(self.model, self.answers(), losses, {"seed": self.recipe.seed, "epoch": epoch, **facts})
 
 
 def called(answers: Answers, many: bool) -> npt.NDArray[np.int64]:

@@ -7,7 +7,7 @@ started by ``torchrun``.
 
 import atexit
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, cast, get_args
 
@@ -19,8 +19,10 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from mer_zoo.augmentation import Augmentation
 from mer_zoo.errors import DivergedError, InputError
-from mer_zoo.losses import loss_for
+from mer_zoo.graphs import Recorded
+from mer_zoo.losses import Loss, Weight, loss_for
 from mer_zoo.recipe import Precision, Recipe
 from mer_zoo.standardise import standardisers
 from mer_zoo.types import UNNAMED, InputSpec, Sample, Target, remember, spec_of
@@ -76,10 +78,14 @@ class ClipDataset(Dataset[tuple[Tensor, int | Tensor, int]]):
         """The person of each item."""
         return [sample.person for sample in self.samples]
 
+    def places(self, samples: Sequence[Sample]) -> list[int]:
+        """Where these samples lie."""
+        places = {sample.key: i for i, sample in enumerate(self.samples)}
+        return [places[sample.key] for sample in samples]
+
     def subset(self, samples: Sequence[Sample]) -> "ClipDataset":
         """These samples of it, in the order given."""
-        places = {sample.key: i for i, sample in enumerate(self.samples)}
-        rows = [places[sample.key] for sample in samples]
+        rows = self.places(samples)
         targets = [self.targets[i] for i in rows]
         part = ClipDataset(self.inputs[rows], targets, samples, self.spec, self.classes, self.augment)
         part.fitted_on = self.fitted_on
@@ -91,7 +97,13 @@ EachEpoch = Callable[[int], bool]  # epochs done -> whether to stop
 
 
 def fit(
-    model: nn.Module, data: Data, recipe: Recipe, *, device: Device = "auto", each_epoch: EachEpoch | None = None
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    *,
+    device: Device = "auto",
+    each_epoch: EachEpoch | None = None,
+    graphs: bool = False,
 ) -> list[float]:
     """Train a model in place. It remembers the persons of a dataset; ``save_pretrained`` writes down who they were.
 
@@ -102,6 +114,7 @@ def fit(
         recipe: How.
         device: ``cpu``, ``cuda``, or ``auto``, a GPU if there is one. The model stays there.
         each_epoch: Called after each epoch with the number of epochs done; training stops if it says True.
+        graphs: On one GPU, record steps as CUDA graphs.
 
     Returns:
         The mean loss of each epoch.
@@ -110,26 +123,45 @@ def fit(
         InputError: If shapes, values or class indices do not fit the model.
         DivergedError: If the loss is no longer a number.
     """
-    x, y = _tensors(model, data)
+    x, y = admit(model, data)
     accelerator = _accelerator(device, recipe.precision)
-    spec, extra = spec_of(model), None
-    if isinstance(data, ClipDataset):
-        spec, extra = data.spec, data.augment
+    seed = recipe.seed + accelerator.process_index
+    spec, extra = (data.spec, data.augment) if isinstance(data, ClipDataset) else (spec_of(model), None)
+    draws = Augmentation(recipe, spec, torch.Generator(accelerator.device).manual_seed(seed))
+
+    def prepare(batch: Tensor) -> Tensor:
+        batch = torch.stack([extra(clip) for clip in batch]) if extra else batch
+        return draws(batch)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        losses = _train(accelerator, model, (x, y), recipe, prepare, each_epoch, graphs)
+    check_losses(losses, recipe)
+    return losses
+
+
+def admit(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
+    """Inputs and targets, checked against what the model eats; it remembers whose they are, and standardises by them.
+
+    Raises:
+        InputError: If shapes, values or class indices do not fit the model.
+    """
+    x, y = _tensors(model, data)
     remember(model, data.persons if isinstance(data, ClipDataset) else [UNNAMED])
     for layer in standardisers(model):
         if not layer.clips:
             layer.learn(x, (s.key for s in data.samples) if isinstance(data, ClipDataset) else ())
+    return x, y
 
-    def prepare(batch: Tensor) -> Tensor:
-        batch = torch.stack([extra(clip) for clip in batch]) if extra else batch
-        return augment(batch, recipe, spec)
 
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed + accelerator.process_index)
-        losses = _train(accelerator, model, (x, y), recipe, prepare, each_epoch)
+def check_losses(losses: Sequence[float], recipe: Recipe) -> None:
+    """Refuse what is no number.
+
+    Raises:
+        DivergedError: If a loss is none.
+    """
     if not np.isfinite(losses).all():
         raise DivergedError(f"The loss became {losses[-1]}; try a smaller lr than {recipe.lr}, or look at the inputs.")
-    return losses
 
 
 def _train(
@@ -139,28 +171,22 @@ def _train(
     recipe: Recipe,
     prepare: Callable[[Tensor], Tensor],
     each_epoch: EachEpoch | None,
+    graphs: bool,
 ) -> list[float]:
-    """The loop itself; every process takes its share of each batch."""
+    """The loop itself; every process takes its share of each batch, and none waits for a loss within an epoch."""
     x, y = (part.to(accelerator.device) for part in data)
     processes, rank = accelerator.num_processes, accelerator.process_index
-    loss_of, weigh = loss_for(y, recipe.balanced)
     order = torch.Generator().manual_seed(recipe.seed)
     losses = []
-    with _prepared(accelerator, model.to(accelerator.device), recipe) as (wrapped, optimizer, scheduler):
+    with _prepared(accelerator, model.to(accelerator.device), recipe, graphs) as (wrapped, optimizer, scheduler):
+        step = _step(accelerator, wrapped, optimizer, loss_for(y, recipe.balanced))
+        if graphs:
+            step = Recorded(step, lambda: [group["lr"] for group in optimizer.param_groups])
         for epoch in range(recipe.epochs):
             total = torch.zeros((), dtype=torch.float64, device=y.device)
-            for batch in _batches(len(y), recipe.batch_size, order, least=max(2, processes)):
-                batch = batch.to(y.device)
+            for batch in batches(len(y), recipe.batch_size, order, least=max(2, processes), device=y.device):
                 mine = batch[rank::processes]
-                inputs = prepare(x.index_select(0, mine))
-                with accelerator.autocast():
-                    logits = wrapped(inputs)
-                logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-                share = loss_of(logits, y[mine]) / weigh(y[batch])
-                accelerator.backward(share * processes)  # gradients are averaged over processes
-                optimizer.step()
-                optimizer.zero_grad()
-                total += share.detach() * len(batch)
+                total += step(prepare(x.index_select(0, mine)), y[mine], y[batch]) * len(batch)
             scheduler.step()
             losses.append(accelerator.reduce(total, "sum") / len(y))
             if each_epoch is not None and each_epoch(epoch + 1):
@@ -168,10 +194,31 @@ def _train(
     return [float(loss) for loss in losses]
 
 
+def _step(
+    accelerator: Accelerator, model: nn.Module, optimizer: Any, loss: tuple[Loss, Weight]
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A step over this process's inputs and targets, and those of the whole batch; it gives their share of the loss."""
+    loss_of, weigh = loss
+
+    def step(inputs: Tensor, mine: Tensor, whole: Tensor) -> Tensor:
+        with accelerator.autocast():
+            logits = model(inputs)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        share = loss_of(logits, mine) / weigh(whole)
+        accelerator.backward(share * accelerator.num_processes)  # gradients are averaged over processes
+        optimizer.step()
+        optimizer.zero_grad()
+        return share.detach()
+
+    return step
+
+
 @contextlib.contextmanager
-def _prepared(accelerator: Accelerator, model: nn.Module, recipe: Recipe) -> Iterator[tuple[nn.Module, Any, Any]]:
+def _prepared(
+    accelerator: Accelerator, model: nn.Module, recipe: Recipe, graphs: bool
+) -> Iterator[tuple[nn.Module, Any, Any]]:
     """Model, optimizer and schedule as accelerate wants them; what autocast patches in the model is undone."""
-    optimizer, scheduler = _optimizer(model, recipe)
+    optimizer, scheduler = optimizer_for(model.parameters(), recipe, recordable=graphs)
     wrapped, optimizer = accelerator.prepare(model.train(), optimizer)
     try:
         with whole_kernels(model, recipe.precision, accelerator.device):
@@ -243,57 +290,36 @@ def _logits(model: nn.Module, batch: Tensor) -> Tensor:
     return logits.float()
 
 
-def augment(batch: Tensor, recipe: Recipe, spec: InputSpec | None) -> Tensor:
-    """Flip and shift a batch (B, C, …, H, W) on its device as the recipe says; each clip draws for itself."""
-    if recipe.flip:
-        chosen = torch.rand(len(batch), device=batch.device) < 0.5
-        batch = torch.where(chosen.view(-1, *[1] * (batch.ndim - 1)), mirror(batch, spec), batch)
-    return _shift(batch, recipe.shift) if recipe.shift else batch
+def batches(
+    clips: int, size: int, order: torch.Generator, least: int, device: torch.device | None = None
+) -> tuple[Tensor, ...]:
+    """Every position once, in random order; a remainder of fewer than ``least`` joins the batch before.
 
-
-def mirror(batch: Tensor, spec: InputSpec | None) -> Tensor:
-    """Left becomes right: (B, C, …, H, W) -> the same. Horizontal flow u changes its sign.
-
-    In a channel that was stretched to low..high the negative of a value is low + high minus it.
+    The order goes to the device as a whole, so that no batch has to wait for its positions.
     """
-    batch = batch.flip(-1)
-    if spec is None or "u" not in spec.channels:
-        return batch
-    u = spec.channels.index("u")
-    sum_of_ends = spec.low + spec.high if spec.scaling == "channel_min_max" else 0.0
-    batch[:, u] = sum_of_ends - batch[:, u]
-    return batch
-
-
-def _shift(batch: Tensor, most: int) -> Tensor:
-    height, width = batch.shape[-2:]
-    dy, dx = torch.randint(-most, most + 1, (2, len(batch), 1), device=batch.device)
-    rows = (torch.arange(height, device=batch.device) + dy).clamp(0, height - 1)
-    columns = (torch.arange(width, device=batch.device) + dx).clamp(0, width - 1)
-    ones = [1] * (batch.ndim - 3)
-    batch = batch.take_along_dim(rows.view(len(batch), *ones, height, 1), dim=-2)
-    return batch.take_along_dim(columns.view(len(batch), *ones, 1, width), dim=-1)
-
-
-def _batches(clips: int, size: int, order: torch.Generator, least: int) -> Iterator[Tensor]:
-    """Every position once, in random order; a remainder of fewer than ``least`` joins the batch before."""
-    positions = torch.randperm(clips, generator=order)
+    positions = torch.randperm(clips, generator=order).to(device)
     ends = list(range(size, clips, size))
     if ends and clips - ends[-1] < least:
         ends.pop()
-    yield from positions.tensor_split(ends)
+    return positions.tensor_split(ends)
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[Any, torch.optim.lr_scheduler.LRScheduler]:
-    weights = [p for p in model.parameters() if p.requires_grad]
+def optimizer_for(
+    parameters: Iterable[nn.Parameter], recipe: Recipe, recordable: bool = False
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Optimizer and schedule of a recipe, in PyTorch's fused form: one kernel for all weights.
+
+    Fused kernels pair weights and gradients by their places in memory, so both must be laid out alike, which autograd
+    sees to. A recordable one can be part of a CUDA graph.
+    """
+    weights = [p for p in parameters if p.requires_grad]
+    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": True}
     optimizer: torch.optim.Optimizer
     if recipe.optimizer == "sgd":
-        optimizer = torch.optim.SGD(
-            weights, lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, fused=True
-        )
+        optimizer = torch.optim.SGD(weights, momentum=0.9, nesterov=True, **options)
     else:
         kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-        optimizer = kind(weights, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        optimizer = kind(weights, capturable=recordable, **options)
     if recipe.schedule == "cosine":
         return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
     return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 import mer_zoo
+from mer_zoo.augmentation import mirror
 from mer_zoo.datasets import Corpus
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.datasets.synthetic_flow import SyntheticFlow
 from mer_zoo.errors import LeakError
 from mer_zoo.losses import loss_for
 from mer_zoo.standardise import Standardise
-from mer_zoo.training import ClipDataset, mirror
+from mer_zoo.training import ClipDataset
 from mer_zoo.types import Fold, Sample
 
 RECIPE = mer_zoo.Recipe(epochs=1)

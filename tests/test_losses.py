@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 import mer_zoo
 from mer_zoo.errors import InputError
-from mer_zoo.losses import _class_weights, loss_for
+from mer_zoo.losses import class_weights, loss_for
 from mer_zoo.recipe import Recipe
-from mer_zoo.training import ClipDataset, _batches, fit, predict
+from mer_zoo.training import ClipDataset, batches, fit, predict
 from mer_zoo.types import ActionUnit, InputSpec, Sample
 
 CLIPS, CLASSES = 23, 4
@@ -80,10 +80,10 @@ def test_fit_on_many_classes_is_the_textbook_loop(pair: tuple[Tensor, Tensor], b
     step = torch.optim.SGD(theirs.parameters(), lr=0.05, momentum=0.9, nesterov=True)
     order = torch.Generator().manual_seed(3)
     for epoch in range(2):
-        batches = list(_batches(CLIPS, 12, order, least=2))
-        assert [len(batch) for batch in batches] == [12, 11]
+        parts = batches(CLIPS, 12, order, least=2)
+        assert [len(batch) for batch in parts] == [12, 11]
         means = []
-        for batch in batches:
+        for batch in parts:
             mean = naive(theirs(x[batch]), y[batch], y, balanced) / (len(batch) * CLASSES)
             step.zero_grad()
             mean.backward()
@@ -171,8 +171,9 @@ def test_no_clips_of_many_classes(pair: tuple[Tensor, Tensor]) -> None:
 
 def test_balanced_classes_weigh_alike() -> None:
     y = torch.tensor([0] * 6 + [1] * 3 + [3])
-    weights = _class_weights(y)
-    torch.testing.assert_close(weights, torch.tensor([10 / 18, 10 / 9, 0.0, 10 / 3]))
+    weights = class_weights(y, balanced=True)
+    expected = torch.tensor([10 / 18, 10 / 9, 0.0, 10 / 3], dtype=torch.float64)
+    torch.testing.assert_close(weights, expected)
     assert float(weights[y].sum()) == pytest.approx(10)
 
 

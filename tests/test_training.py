@@ -16,12 +16,13 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 import mer_zoo
-from mer_zoo import training
+from mer_zoo import augmentation
+from mer_zoo.augmentation import Augmentation, mirror
 from mer_zoo.datasets import Corpus
 from mer_zoo.errors import InputError, MerZooError
 from mer_zoo.preprocessing.flow import flow_image
 from mer_zoo.recipe import Recipe
-from mer_zoo.training import ClipDataset, _batches, augment, fit, mirror, predict, whole_kernels
+from mer_zoo.training import ClipDataset, batches, fit, predict, whole_kernels
 from mer_zoo.types import InputSpec
 
 SPEC = mer_zoo.input_spec("ststnet")
@@ -101,7 +102,7 @@ def test_flow_of_a_network_without_a_spec_is_mirrored_rightly(
         specs.append(spec)
         return mirror(batch, spec)
 
-    monkeypatch.setattr(training, "mirror", spy)
+    monkeypatch.setattr(augmentation, "mirror", spy)
     plain = nn.Sequential(nn.Flatten(), nn.Linear(3 * 28 * 28, 3))
     fit(plain, data, Recipe(epochs=1, flip=True, lr=1e-6), device="cpu")
     assert set(specs) == {SPEC}
@@ -226,7 +227,7 @@ def test_gradients_of_bf16_that_are_not_refused_are_right(frames: int, size: int
 
 @pytest.mark.parametrize(("clips", "size", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (3, 8, [3]), (1, 4, [1])])
 def test_every_clip_once_and_no_batch_of_one(clips: int, size: int, sizes: list[int]) -> None:
-    parts = list(_batches(clips, size, torch.Generator().manual_seed(0), least=2))
+    parts = list(batches(clips, size, torch.Generator().manual_seed(0), least=2))
     assert [len(p) for p in parts] == sizes
     assert sorted(torch.cat(parts).tolist()) == list(range(clips))
 
@@ -252,7 +253,7 @@ def test_flips_take_half_of_the_clips() -> None:
     torch.manual_seed(0)
     batch = torch.rand(200, 3, 4, 4) * 255
     spec = InputSpec("flow", ("strain", "v", "u"), 4, high=255.0, scaling="channel_min_max", flow_method="tvl1")
-    flipped = augment(batch, Recipe(flip=True), spec)
+    flipped = Augmentation(Recipe(flip=True), spec)(batch)
     same = (flipped == batch).flatten(1).all(dim=1)
     torch.testing.assert_close(flipped[~same], mirror(batch, spec)[~same])
     assert 70 < int(same.sum()) < 130
@@ -264,7 +265,7 @@ def test_shifts_move_whole_clips_and_repeat_edges(shape: tuple[int, ...]) -> Non
     rows = torch.arange(8.0).view(8, 1).expand(8, 8)
     batch = (rows + 100 * rows.T).expand(shape)
     seen = set()
-    for clip in augment(batch, Recipe(shift=2), None):
+    for clip in Augmentation(Recipe(shift=2), None)(batch):
         plane = clip.flatten(0, -3)[0]
         assert all(torch.equal(frame, plane) for frame in clip.flatten(0, -3))
         dy, dx = int(plane[4, 4]) % 100 - 4, int(plane[4, 4]) // 100 - 4

@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import mer_zoo
+from mer_zoo.augmentation import Augmentation
 from mer_zoo.preprocessing.forms import cook_flow
 from mer_zoo.recipe import Precision
-from mer_zoo.training import augment, whole_kernels
+from mer_zoo.training import whole_kernels
 from mer_zoo.types import InputSpec
 
 TASKS = ("3", "5", "au")
@@ -95,7 +96,8 @@ class Inputs:
     """What a network eats, batch by batch: flow is cooked once, frames become clips or differences as they come."""
 
     def __init__(self, plan: Plan, pool: Pool, spec: InputSpec) -> None:
-        self.spec, self.changes = spec, mer_zoo.Recipe(flip=True, shift=plan.shift)
+        self.spec = spec
+        self.changed = Augmentation(mer_zoo.Recipe(flip=True, shift=plan.shift), spec)
         if spec.kind == "flow":
             pairs = zip(pool.clips(), pool.apexes, strict=True)
             self.stock = torch.from_numpy(np.stack([cook_flow(clip[0], clip[apex], spec) for clip, apex in pairs]))
@@ -109,7 +111,7 @@ class Inputs:
             x = noisy(x, FLOW_NOISE * (spec.high - spec.low)).clamp(spec.low, spec.high)
         else:
             x = scaled(noisy(warped(x.float()), NOISE), spec)
-        return augment(x, self.changes, spec)
+        return self.changed(x)
 
 
 def noisy(x: Tensor, most: float) -> Tensor:

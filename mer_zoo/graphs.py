@@ -1,0 +1,53 @@
+"""A training step recorded once as a CUDA graph and replayed: one launch in place of hundreds."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+Step = Callable[..., Tensor]  # tensors of one batch -> what the step gives
+Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]  # -> replay, and where its result lies
+
+WARM = 3  # steps that are taken before one is recorded: optimizers and libraries make what they need
+
+
+class Recorded:
+    """Replays a step for batches of the size that came first; others, such as the last of an epoch, are taken as usual.
+
+    Args:
+        step: What to do with a batch; it changes weights in place.
+        settings: What the step reads that is no tensor, such as a learning rate; it is recorded anew when that changes.
+        record: Records a step without taking it.
+    """
+
+    def __init__(self, step: Step, settings: Callable[[], object], record: Record | None = None) -> None:
+        self.step, self.settings, self.record = step, settings, record or record_on_gpu
+        self.shapes: list[torch.Size] = []
+        self.warm = 0
+        self.recorded_for: object = None
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """Take the step."""
+        shapes = [tensor.shape for tensor in tensors]
+        self.shapes = self.shapes or shapes
+        if shapes != self.shapes or self.warm < WARM:
+            self.warm += shapes == self.shapes
+            return self.step(*tensors)
+        now = (self.settings(),)
+        if self.recorded_for != now:
+            self.held = [tensor.clone() for tensor in tensors]
+            self.replay, self.result = self.record(partial(self.step, *self.held))
+            self.recorded_for = now
+        for held, tensor in zip(self.held, tensors, strict=True):
+            held.copy_(tensor)
+        self.replay()
+        return self.result.clone()
+
+
+def record_on_gpu(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+    """Record what a step launches; nothing is computed yet."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = step()
+    return graph.replay, result

@@ -1,0 +1,326 @@
+"""Backends give what the plain loop gives, fold by fold, and say why where they cannot."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import mer_zoo
+from mer_zoo import chunks, execution, selection
+from mer_zoo.augmentation import Augmentation
+from mer_zoo.backends import BACKENDS, backend_of, cores
+from mer_zoo.datasets import Corpus
+from mer_zoo.errors import InputError, RunError
+from mer_zoo.graphs import Recorded
+from mer_zoo.recipe import Recipe
+from mer_zoo.together import Clips, fit_together
+from mer_zoo.training import fit
+
+CLIPS, MODELS = 21, 3
+RECIPE = Recipe(epochs=2, batch_size=8, lr=1e-3)
+
+
+def model_of(name: str, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return mer_zoo.create_model(name, drop_rate=0.0).double()
+
+
+def clips_of(name: str) -> Clips:
+    """Made-up clips, of which each model is without some, so that parts and last batches are of several sizes."""
+    spec = mer_zoo.input_spec(name)
+    generator = torch.Generator().manual_seed(0)
+    x = spec.low + torch.rand(CLIPS, *spec.shape, generator=generator, dtype=torch.float64) * (spec.high - spec.low)
+    rows = [torch.tensor([i for i in range(CLIPS - k) if i % MODELS != k]) for k in range(MODELS)]
+    return Clips(x, torch.arange(CLIPS) % 3, rows, spec)
+
+
+def alone(name: str, clips: Clips, recipes: list[Recipe]) -> tuple[list[nn.Module], list[list[float]]]:
+    """Each model by ``fit``."""
+    models = [model_of(name, k) for k in range(MODELS)]
+    return models, [
+        fit(model, (clips.x[rows], clips.y[rows]), recipe, device="cpu")
+        for model, rows, recipe in zip(models, clips.rows, recipes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", ["ststnet", "dat_densenet3d_se"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "sgd", "schedule": "cosine", "balanced": True},
+        {"optimizer": "adam", "flip": True, "shift": 2, "weight_decay": 0.1},
+    ],
+    ids=lambda changes: "-".join(changes) or "plain",
+)
+def test_together_is_alone(name: str, changes: dict[str, Any]) -> None:
+    """Losses of four steps and more, and every weight and statistic, in float64; dropout off."""
+    clips = clips_of(name)
+    recipes = [replace(RECIPE, seed=seed, **changes) for seed in range(MODELS)]
+    one_by_one, expected = alone(name, clips, recipes)
+    models = [model_of(name, k) for k in range(MODELS)]
+    found = fit_together(models, clips, recipes)
+    for losses, plain in zip(found, expected, strict=True):
+        assert losses == pytest.approx(plain, abs=1e-9)
+    for model, twin in zip(models, one_by_one, strict=True):
+        for value, other in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
+            torch.testing.assert_close(value, other, rtol=1e-8, atol=1e-8)
+
+
+def test_targets_of_units_go_together_too() -> None:
+    clips = replace(
+        clips_of("ststnet"), y=(torch.rand(CLIPS, 3, generator=torch.Generator().manual_seed(1)) > 0.6).long()
+    )
+    recipes = [replace(RECIPE, seed=seed, balanced=True) for seed in range(MODELS)]
+    _, expected = alone("ststnet", clips, recipes)
+    found = fit_together([model_of("ststnet", k) for k in range(MODELS)], clips, recipes)
+    for losses, plain in zip(found, expected, strict=True):
+        assert losses == pytest.approx(plain, abs=1e-9)
+
+
+@pytest.mark.parametrize("held_out", range(MODELS))
+def test_what_a_model_is_without_never_reaches_it(held_out: int) -> None:
+    """Clips that are no numbers spoil every model that learns from them, its statistics included, and no other."""
+    clips = clips_of("ststnet")
+    rest = sorted(set(range(CLIPS)) - set(clips.rows[held_out].tolist()))
+    x = clips.x.clone()
+    x[rest] = float("nan")
+    recipes = [replace(RECIPE, seed=seed) for seed in range(MODELS)]
+    models = [model_of("ststnet", k) for k in range(MODELS)]
+    spoilt = fit_together(models, replace(clips, x=x), recipes)
+    clean = fit_together([model_of("ststnet", k) for k in range(MODELS)], clips, recipes)
+    assert spoilt[held_out] == clean[held_out]
+    assert all(value.isfinite().all() for value in models[held_out].state_dict().values())
+    for k in range(MODELS):
+        assert k == held_out or not all(map(torch.tensor(spoilt[k]).isfinite().tolist().__getitem__, range(2)))
+
+
+def test_dropout_differs_between_models() -> None:
+    clips = replace(clips_of("ststnet"), rows=[torch.arange(CLIPS)] * MODELS)
+    torch.manual_seed(0)
+    first = mer_zoo.create_model("ststnet", drop_rate=0.5).double()
+    losses = fit_together([copy.deepcopy(first) for _ in range(MODELS)], clips, [RECIPE] * MODELS)
+    assert len({curve[0] for curve in losses}) == MODELS
+
+
+# Whole runs
+
+
+@pytest.fixture
+def roots(persons: Corpus) -> dict[str, Corpus]:
+    return {"synthetic_flow": persons}
+
+
+def run(roots: Any, build: Any = "ststnet", **options: Any) -> Any:
+    return mer_zoo.evaluate(build, "synthetic-3", roots, recipe=replace(RECIPE, batch_size=9), **options)
+
+
+def without_dropout() -> nn.Module:
+    return mer_zoo.create_model("ststnet", drop_rate=0.0)
+
+
+def test_a_run_by_folds_is_a_run_by_the_loop(roots: Any, tmp_path: Path) -> None:
+    loop = run(roots, without_dropout, backend="loop")
+    folds = run(roots, without_dropout, backend="folds", out=tmp_path / "run")
+    assert loop["key"].tolist() == folds["key"].tolist()
+    for name in ("p_negative", "p_positive", "p_surprise"):
+        assert folds[name].tolist() == pytest.approx(loop[name].tolist(), abs=1e-3)
+    assert {k: len(v) for k, v in folds.attrs["losses"].items()} == {k: len(v) for k, v in loop.attrs["losses"].items()}
+    assert folds.attrs["run"]["backend"] == "folds"
+    assert "backend" not in loop.attrs["run"]
+    again = run(roots, without_dropout, backend="folds", out=tmp_path / "run")
+    assert again.equals(folds)
+
+
+def test_processes_and_the_loop_are_the_same_run(roots: Any, tmp_path: Path) -> None:
+    loop = run(roots, backend="loop", out=tmp_path / "run")
+    assert run(roots, backend="processes", jobs=2, out=tmp_path / "run").equals(loop)
+    assert run(roots, backend="processes", jobs=2).equals(loop)
+
+
+class Branching(nn.Module):
+    """Looks at its values before it computes, which vmap cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3 * 28 * 28, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(x.flatten(1) / 255)
+        return logits if float(x.sum()) > 0 else -logits
+
+
+def test_a_network_that_cannot_be_vmapped_falls_back(roots: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    table = run(roots, Branching, backend="folds")
+    assert "folds go one after the other: RuntimeError" in capfd.readouterr().err
+    assert table.equals(run(roots, Branching, backend="loop"))
+
+
+def test_a_rule_that_looks_at_each_epoch_falls_back(roots: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    run(roots, backend="folds", selection="test_oracle", i_know_this_leaks=True)
+    assert "selection 'test_oracle' looks at each epoch" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_too_many_at_once_are_halved(
+    error: Exception, roots: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sizes: list[int] = []
+
+    def cramped(models: Any, clips: Any, recipes: Any) -> list[list[float]]:
+        sizes.append(len(models))
+        if len(models) > 1:
+            raise error
+        return fit_together(models, clips, recipes)
+
+    expected = run(roots, without_dropout, backend="folds")
+    monkeypatch.setattr(chunks, "fit_together", cramped)
+    found = run(roots, without_dropout, backend="folds", max_parallel=4)
+    assert sizes == [4, 2, 1, 1, 1, 1]
+    assert "memory does not suffice for 4 folds at once; 2 are tried" in capfd.readouterr().err
+    assert found["p_negative"].tolist() == pytest.approx(expected["p_negative"].tolist(), abs=1e-3)
+
+
+def test_a_fold_whose_loss_is_no_number_fails_alone(roots: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(models: Any, clips: Any, recipes: Any) -> list[list[float]]:
+        losses = fit_together(models, clips, recipes)
+        losses[1][-1] = float("nan")
+        return losses
+
+    monkeypatch.setattr(chunks, "fit_together", spoil)
+    table = run(roots, backend="folds")
+    failed = table[table["pred"] == -1]
+    assert failed["fold"].nunique() == 1
+    assert failed["error"].str.contains("DivergedError").all()
+
+
+def test_a_gpu_that_is_lost_stops_the_run_and_keeps_what_was_finished(
+    roots: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 0
+    whole = selection.train_fold
+
+    def lost(*args: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered", 710)
+        return whole(*args)
+
+    monkeypatch.setattr(execution, "train_fold", lost)
+    with pytest.raises(RunError, match=r"The GPU was lost in fold .*CUDA error.* call again to go on"):
+        run(roots, out=tmp_path / "run")
+    assert len(list((tmp_path / "run").rglob("fold.json"))) == 2
+    monkeypatch.undo()
+    assert run(roots, out=tmp_path / "run").equals(run(roots))
+
+
+def test_batches_larger_than_a_fold(roots: Any) -> None:
+    recipe = Recipe(epochs=2, batch_size=500)
+    tables = [
+        mer_zoo.evaluate(without_dropout, "synthetic-3", roots, recipe=recipe, backend=name)
+        for name in ("loop", "folds")
+    ]
+    assert tables[1]["p_negative"].tolist() == pytest.approx(tables[0]["p_negative"].tolist(), abs=1e-3)
+
+
+def test_the_first_guess_is_what_fits() -> None:
+    training = selection.Training(without_dropout, [RECIPE], "last", "cpu")
+    data = mer_zoo.create_dataset("synthetic-3", None, mer_zoo.input_spec("ststnet"))
+    assert chunks.first_guess(training, data) > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"backend": "fast"}, r"backend is 'fast'; expected one of auto, loop, processes, graphs, folds"),
+        ({"backend": "folds", "max_parallel": 0}, "max_parallel is 0"),
+        ({"backend": "loop", "max_parallel": 3}, "only 'folds' takes several at once"),
+        ({"backend": "folds", "jobs": 2}, "backend 'folds' takes one process and jobs is 2"),
+    ],
+)
+def test_wrong_arguments(options: dict[str, Any], said: str, roots: Any) -> None:
+    with pytest.raises(InputError, match=said):
+        run(roots, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_graphs_need_a_gpu(roots: Any) -> None:
+    with pytest.raises(InputError, match="backend 'graphs' needs a GPU"):
+        run(roots, backend="graphs")
+
+
+def test_what_auto_picks() -> None:
+    assert set(BACKENDS) == {"auto", "loop", "processes", "graphs", "folds"}
+    assert backend_of("auto", 1, "auto", "cpu").name == "loop"
+    assert backend_of("auto", 3, "auto", "cpu").jobs == 3
+    assert backend_of("processes", 1, "auto", "cpu").jobs == cores()
+    assert backend_of("folds", 1, 7, "cpu").most == 7
+
+
+# Recorded steps: the bookkeeping, by a recorder that needs no GPU; graphs themselves are tried where there is one
+
+
+def repeater(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+    """Records nothing and takes the step again, its result in one place, as a graph leaves it."""
+    result = torch.zeros((), dtype=torch.float64)
+
+    def replay() -> None:
+        result.copy_(step())
+
+    return replay, result
+
+
+def averages(wrap: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> list[float]:
+    """What a step that changes a weight in place gives over batches of two sizes."""
+    weight = torch.zeros(3, dtype=torch.float64)
+
+    def step(x: Tensor) -> Tensor:
+        weight.add_(0.1 * (x.mean(dim=0) - weight))
+        return weight.square().sum()
+
+    taken, generator = wrap(step), torch.Generator().manual_seed(0)
+    sizes = (8, 8, 5, 8, 8, 8, 5, 8, 8)
+    return [float(taken(torch.rand(size, 3, generator=generator, dtype=torch.float64))) for size in sizes]
+
+
+def test_a_replayed_step_is_the_step() -> None:
+    assert averages(lambda step: Recorded(step, lambda: 0, repeater)) == averages(lambda step: step)
+
+
+def test_a_step_is_recorded_anew_when_a_setting_changes() -> None:
+    rates = iter([1.0] * 3 + [0.5] * 3)
+    recorded: list[Callable[[], Tensor]] = []
+
+    def record(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        recorded.append(step)
+        return repeater(step)
+
+    step = Recorded(lambda x: x.sum().double(), lambda: next(rates), record)
+    for _ in range(8):
+        step(torch.ones(2))
+    assert len(recorded) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+def test_graphs_are_the_loop() -> None:
+    clips, recipe = clips_of("ststnet"), replace(RECIPE, epochs=6, schedule="cosine")
+    losses = [
+        fit(model_of("ststnet", 0), (clips.x, clips.y), recipe, device="cuda", graphs=graphs)
+        for graphs in (False, True)
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-9)
+
+
+def test_an_augmentation_that_draws_from_its_own_generator_leaves_torchs_alone() -> None:
+    before = torch.get_rng_state()
+    change = Augmentation(Recipe(flip=True, shift=2), None, torch.Generator().manual_seed(0))
+    change(torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1)))
+    assert torch.equal(torch.get_rng_state(), before)
