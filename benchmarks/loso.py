@@ -3,8 +3,8 @@
 Two cases, each in turn within one run, CPU time of one thread, medians:
 
 - `dat_densenet3d_se` at the size of CASME II: 255 clips of 26 persons, 20 x 64 x 64, batches of 32. `naive` is the way
-  of repositories: a DataLoader decodes each clip's jpgs anew each epoch, the loss of each step is asked for, the test
-  part is tried each epoch, the network is a plain port. `eager` is the same over clips in memory.
+  of repositories: a DataLoader decodes each clip's jpgs (66 on average) anew each epoch, the loss of each step is asked
+  for, the test part is tried each epoch, the network is a plain port. `eager` is the same over clips in memory.
 - `ststnet` at the size of MEGC 2019: 442 images of 68 persons, batches of 256. `eager` is the authors' form of loop.
 
 `loop` and `folds` are `mer_zoo.evaluate`'s, and with --device cuda `graphs`, too. Clips and images are made up; a step
@@ -18,15 +18,17 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import ports_first
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -35,8 +37,9 @@ from mer_zoo.recipe import Recipe
 from mer_zoo.together import Clips, fit_together
 from mer_zoo.training import Device, fit, place_of
 
-FRAMES = range(20, 61, 2)  # lengths of clips, 40 on average
+FRAMES = range(24, 111, 4)  # lengths of clips, 66 on average; CASME II has 24 to 141, 67 on average
 PICTURE = (230, 280)
+Picture = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,29 @@ CASES = (
 )
 
 
+def by_opencv(file: Path, size: int) -> Picture:
+    """As OpenCV's users do it: colour, then grey, then smaller."""
+    grey = cv2.cvtColor(np.asarray(cv2.imread(str(file))), cv2.COLOR_BGR2GRAY)
+    return cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def by_pillow(file: Path, size: int) -> Picture:
+    """As torchvision's transforms do it."""
+    with Image.open(file) as picture:
+        return np.asarray(picture.convert("L").resize((size, size), Image.Resampling.BILINEAR))
+
+
+READERS: Mapping[str, Callable[[Path, int], Picture]] = {"OpenCV": by_opencv, "Pillow": by_pillow}
+
+
 class Pictures(Dataset[tuple[Tensor, int]]):
     """Clips as colour pictures on disk, decoded, turned grey, made smaller and brought to 20 frames when asked for."""
 
-    def __init__(self, folder: Path, rows: Tensor, size: int, frames: int) -> None:
-        self.folder, self.rows, self.size, self.frames = folder, rows.tolist(), size, frames
+    def __init__(
+        self, folder: Path, reader: Callable[[Path, int], Picture], shape: tuple[int, int], rows: Tensor
+    ) -> None:
+        self.folder, self.reader, self.rows = folder, reader, rows.tolist()
+        self.size, self.frames = shape
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -93,16 +114,12 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         row = self.rows[position]
         files = sorted((self.folder / str(row % len(FRAMES))).glob("*.jpg"))
-        read = [np.asarray(cv2.imread(str(file))) for file in files]
-        pictures = [cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in read]
-        clip = np.stack(
-            [cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA) for picture in pictures]
-        )
+        clip = np.stack([self.reader(file, self.size) for file in files])
         at = np.linspace(0, len(clip) - 1, self.frames)
         low, share = np.floor(at).astype(int), (at % 1)[:, None, None]
         high = np.minimum(low + 1, len(clip) - 1)
-        clip = (1 - share) * clip[low] + share * clip[high]
-        return torch.from_numpy(clip[None] / 127.5 - 1).float(), row % 3
+        mixed = (1 - share) * clip[low] + share * clip[high]
+        return torch.from_numpy(mixed[None] / 127.5 - 1).float(), row % 3
 
 
 def write_pictures(folder: Path) -> None:
@@ -163,8 +180,10 @@ def ways(case: Case, folder: Path, device: torch.device) -> Mapping[str, Callabl
     spec = mer_zoo.input_spec(case.model)
     found: dict[str, Callable[[], None]] = {}
     if device.type == "cpu":
-        if case.decoded:
-            found["naive"] = lambda: repository_loop(case, lambda rows: Pictures(folder, rows, spec.size, spec.frames))
+        for title, reader in READERS.items() if case.decoded else ():
+            found[f"naive, {title}"] = partial(
+                repository_loop, case, partial(Pictures, folder, reader, (spec.size, spec.frames))
+            )
         found["eager"] = lambda: repository_loop(case, lambda rows: TensorDataset(x[rows], y[rows]))
     found["loop"] = lambda: ours(case, device)
     if device.type == "cuda":

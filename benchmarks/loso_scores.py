@@ -46,7 +46,6 @@ FLOW = (
     Entry("ststnet", Recipe(epochs=800, batch_size=256, lr=5e-5, optimizer="adam"), PAPER),
     Entry("off_apexnet", Recipe(epochs=200, batch_size=64, lr=1e-4, optimizer="adam"), f"{PAPER}, 200 epochs for 3000"),
     Entry("dual_inception", Recipe(epochs=40, batch_size=32, lr=3e-4, optimizer="adam"), "ours, batches of 32"),
-    Entry("dual_inception", Recipe(epochs=40, batch_size=3, lr=1e-4, optimizer="adam"), PAPER, seeds=(0,)),
     Entry(
         "htnet", Recipe(epochs=60, batch_size=64, lr=5e-5, optimizer="adam"), "ours, a small form", {"dim": 64, **CROPS}
     ),

@@ -23,6 +23,7 @@ from mer_zoo.training import fit
 
 CLIPS, MODELS = 21, 3
 RECIPE = Recipe(epochs=2, batch_size=8, lr=1e-3)
+IN_FLOAT32 = Recipe(epochs=2, batch_size=9, lr=1e-4, optimizer="sgd")  # Adam makes steps of what is noise
 
 
 def model_of(name: str, seed: int) -> nn.Module:
@@ -117,7 +118,7 @@ def roots(persons: Corpus) -> dict[str, Corpus]:
 
 
 def run(roots: Any, build: Any = "ststnet", **options: Any) -> Any:
-    return mer_zoo.evaluate(build, "synthetic-3", roots, recipe=replace(RECIPE, batch_size=9), **options)
+    return mer_zoo.evaluate(build, "synthetic-3", roots, recipe=IN_FLOAT32, **options)
 
 
 def without_dropout() -> nn.Module:
@@ -129,7 +130,7 @@ def test_a_run_by_folds_is_a_run_by_the_loop(roots: Any, tmp_path: Path) -> None
     folds = run(roots, without_dropout, backend="folds", out=tmp_path / "run")
     assert loop["key"].tolist() == folds["key"].tolist()
     for name in ("p_negative", "p_positive", "p_surprise"):
-        assert folds[name].tolist() == pytest.approx(loop[name].tolist(), abs=1e-3)
+        assert folds[name].tolist() == pytest.approx(loop[name].tolist(), abs=1e-4)
     assert {k: len(v) for k, v in folds.attrs["losses"].items()} == {k: len(v) for k, v in loop.attrs["losses"].items()}
     assert folds.attrs["run"]["backend"] == "folds"
     assert "backend" not in loop.attrs["run"]
@@ -155,22 +156,26 @@ class Branching(nn.Module):
         return logits if float(x.sum()) > 0 else -logits
 
 
-def test_a_network_that_cannot_be_vmapped_falls_back(roots: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_network_that_cannot_be_vmapped_falls_back(roots: Any, caplog: pytest.LogCaptureFixture) -> None:
     table = run(roots, Branching, backend="folds")
-    assert "folds go one after the other: RuntimeError" in capfd.readouterr().err
+    assert "folds go one after the other: RuntimeError" in caplog.text
     assert table.equals(run(roots, Branching, backend="loop"))
 
 
-def test_a_rule_that_looks_at_each_epoch_falls_back(roots: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_rule_that_looks_at_each_epoch_falls_back(roots: Any, caplog: pytest.LogCaptureFixture) -> None:
     run(roots, backend="folds", selection="test_oracle", i_know_this_leaks=True)
-    assert "selection 'test_oracle' looks at each epoch" in capfd.readouterr().err
+    assert "selection 'test_oracle' looks at each epoch" in caplog.text
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
 )
 def test_too_many_at_once_are_halved(
-    error: Exception, roots: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    error: Exception, roots: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     sizes: list[int] = []
 
@@ -184,8 +189,8 @@ def test_too_many_at_once_are_halved(
     monkeypatch.setattr(chunks, "fit_together", cramped)
     found = run(roots, without_dropout, backend="folds", max_parallel=4)
     assert sizes == [4, 2, 1, 1, 1, 1]
-    assert "memory does not suffice for 4 folds at once; 2 are tried" in capfd.readouterr().err
-    assert found["p_negative"].tolist() == pytest.approx(expected["p_negative"].tolist(), abs=1e-3)
+    assert "memory does not suffice for 4 folds at once; 2 are tried" in caplog.text
+    assert found["p_negative"].tolist() == pytest.approx(expected["p_negative"].tolist(), abs=1e-4)
 
 
 def test_a_fold_whose_loss_is_no_number_fails_alone(roots: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,12 +228,12 @@ def test_a_gpu_that_is_lost_stops_the_run_and_keeps_what_was_finished(
 
 
 def test_batches_larger_than_a_fold(roots: Any) -> None:
-    recipe = Recipe(epochs=2, batch_size=500)
+    recipe = replace(IN_FLOAT32, batch_size=500)
     tables = [
         mer_zoo.evaluate(without_dropout, "synthetic-3", roots, recipe=recipe, backend=name)
         for name in ("loop", "folds")
     ]
-    assert tables[1]["p_negative"].tolist() == pytest.approx(tables[0]["p_negative"].tolist(), abs=1e-3)
+    assert tables[1]["p_negative"].tolist() == pytest.approx(tables[0]["p_negative"].tolist(), abs=1e-4)
 
 
 def test_the_first_guess_is_what_fits() -> None:
