@@ -167,11 +167,12 @@ def ours(case: Case, device: torch.device, graphs: bool = False) -> None:
         mer_zoo.training.predict(model, (x[test], y[test]), device=kind)
 
 
-def together(case: Case, device: torch.device) -> None:
+def together(case: Case, device: torch.device, folds: range | None = None) -> None:
     x, y = (part.to(device) for part in case.data)
-    rows = [case.rows(fold)[0].to(device) for fold in range(case.folds)]
-    models = [fresh(case, device) for _ in range(case.folds)]
-    recipes = [replace(case.recipe, seed=fold) for fold in range(case.folds)]
+    chosen = range(case.folds) if folds is None else folds
+    rows = [case.rows(fold)[0].to(device) for fold in chosen]
+    models = [fresh(case, device) for _ in chosen]
+    recipes = [replace(case.recipe, seed=fold) for fold in chosen]
     fit_together(models, Clips(x, y, rows, mer_zoo.input_spec(case.model)), recipes)
 
 
@@ -222,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", choices=[case.model for case in CASES], help="one of the two")
     parser.add_argument("--folds", type=int, help="of one sample, other than the two that are taken by default")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -230,7 +232,7 @@ def main() -> None:
     print(f"| network | backend | {clock} ms a clip-step | times loop |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder))
-        for case in CASES:
+        for case in (case for case in CASES if args.only in (None, case.model)):
             chosen = replace(case, folds=args.folds or case.folds)
             print("\n".join(measure(chosen, Path(folder), device, args.rounds)), flush=True)
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ports_clips
@@ -25,6 +24,7 @@ import ports_flow
 import torch
 import torch.nn.functional as F
 from cost_tables import BATCHES, PASSES, RECORD, recorded, table_of_costs, table_of_rivals
+from memory import Peak
 from torch import Tensor, nn
 
 import mer_zoo
@@ -131,17 +131,11 @@ def timed(runs: Mapping[str, Callable[[], None]], limits: Limits) -> dict[str, l
 
 
 def peak(name: str, size: int) -> int:
-    """Bytes that a step with Adam adds to the most that this process has held. Linux only."""
+    """Bytes that a step with Adam adds to the most that this process has held."""
     torch.set_num_threads(1)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _held("VmRSS")
-    one_pass(mer_zoo.create_model(name), batch_of(name, size), training=True)()
-    return _held("VmHWM") - before
-
-
-def _held(what: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
+    with Peak() as found:
+        one_pass(mer_zoo.create_model(name), batch_of(name, size), training=True)()
+    return found.bytes
 
 
 def measured(name: str, limits: Limits) -> dict[str, Any]:

@@ -90,3 +90,16 @@ def test_costs_of_networks_in_two_tables(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "| `ststnet` | 1,683 |" in done.stdout
     assert "| `ststnet` | straightforward port |" in done.stdout
+
+
+def test_backends_in_turn(tmp_path: Path) -> None:
+    done = run("loso.py", "--only", "ststnet", "--rounds", "1", "--folds", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(" | ")[1] for line in done.stdout.splitlines()[2:]] == ["eager", "loop", "folds"]
+
+
+def test_growth_in_a_table_and_a_figure(tmp_path: Path) -> None:
+    done = run("growth.py", "--most", "100", "--figure", ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "| persons | 64 | `ststnet` | folds |" in done.stdout
+    assert (tmp_path / "growth.png").stat().st_size > 10_000

@@ -19,6 +19,7 @@ import timm
 from huggingface_hub import ModelCard
 
 import mer_zoo
+from mer_zoo.backends import BACKENDS
 from mer_zoo.baselines import BASELINES
 from mer_zoo.cost import step_cost
 from mer_zoo.datasets._annotated import SheetCorpus
@@ -189,6 +190,11 @@ def emotions() -> list[list[str]]:
     return rows
 
 
+def backends() -> list[list[str]]:
+    """Every way to compute the folds of a run."""
+    return [["backend", "what it does"], *([f"`{name}`", meaning] for name, meaning in BACKENDS.items())]
+
+
 def rules() -> list[list[str]]:
     """Every rule by which the scored epoch is chosen, and what it leaks."""
     return [["selection", "what it scores", "mark"], *([f"`{n}`", r.meaning, r.leak or "-"] for n, r in RULES.items())]
@@ -211,6 +217,7 @@ def published_numbers() -> list[list[str]]:
 
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
+    "backends": backends,
     "rules": rules,
     "baselines": baselines,
     "published": published_numbers,
