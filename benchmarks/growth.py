@@ -69,9 +69,9 @@ def draw(rows: list[tuple[str, int, str, float, int]]) -> Figure:
     grown = list(dict.fromkeys(row[0] for row in rows))
     axes = figure.subplots(2, len(grown), sharex="col", squeeze=False)
     for column, what in enumerate(grown):
-        mine = [(to, way, spent, held / 2**20) for w, to, way, spent, held in rows if w == what]
+        mine = [(to, way, (spent, held / 2**20)) for w, to, way, spent, held in rows if w == what]
         for row, axis in enumerate(axes[:, column]):
-            _panel(axis, [(line[0], line[1], line[2 + row]) for line in mine], joined=what != "weights")
+            _panel(axis, [(to, way, values[row]) for to, way, values in mine], joined=what != "weights")
         axes[1][column].set_xlabel(what)
     axes[0][0].set_ylabel("CPU seconds, one epoch of all folds")
     axes[1][0].set_ylabel("peak memory, MB")

@@ -99,7 +99,7 @@ def test_backends_in_turn(tmp_path: Path) -> None:
 
 
 def test_growth_in_a_table_and_a_figure(tmp_path: Path) -> None:
-    done = run("growth.py", "--most", "100", "--figure", ".", cwd=tmp_path)
+    done = run("growth.py", "--most", "16", "--figure", ".", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "| persons | 64 | `ststnet` | folds |" in done.stdout
+    assert "| persons | 16 | `ststnet` | folds |" in done.stdout
     assert (tmp_path / "growth.png").stat().st_size > 10_000
