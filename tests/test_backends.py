@@ -138,6 +138,23 @@ def test_a_run_by_folds_is_a_run_by_the_loop(roots: Any, tmp_path: Path) -> None
     assert again.equals(folds)
 
 
+def test_each_fold_is_handed_the_rows_of_its_training_part_alone(roots: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[list[int]] = []
+
+    def note(models: Any, clips: Clips, recipes: Any) -> list[list[float]]:
+        handed.extend(rows.tolist() for rows in clips.rows)
+        return fit_together(models, clips, recipes)
+
+    monkeypatch.setattr(chunks, "fit_together", note)
+    run(roots, backend="folds")
+    data = mer_zoo.create_dataset("synthetic-3", roots, mer_zoo.input_spec("ststnet"))
+    folds = mer_zoo.get_protocol("synthetic-3").folds(data.samples)
+    assert len(handed) == len(folds) == 4
+    for rows, fold in zip(handed, folds, strict=True):
+        assert {data.persons[row] for row in rows} == {sample.person for sample in fold.train}
+        assert not {data.persons[row] for row in rows} & {sample.person for sample in fold.test}
+
+
 def test_processes_and_the_loop_are_the_same_run(roots: Any, tmp_path: Path) -> None:
     loop = run(roots, backend="loop", out=tmp_path / "run")
     assert run(roots, backend="processes", jobs=2, out=tmp_path / "run").equals(loop)
