@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from mer_zoo.errors import InputError
 from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
+from mer_zoo.models._dropout import Dropout
 from mer_zoo.models.micro_exp_stcnn import WIDTH, SpaceTime, pooled
 from mer_zoo.types import InputSpec
 
@@ -80,7 +81,7 @@ class Side(nn.Module):
     def __init__(self, layers: int, inputs: int, units: int, drop_rate: float) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(inputs // layers, units // layers) for _ in range(layers))
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         shares = x.flatten(1).chunk(len(self.layers), dim=1)

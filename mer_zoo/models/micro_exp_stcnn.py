@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mer_zoo.errors import InputError
 from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
+from mer_zoo.models._dropout import Dropout
 from mer_zoo.types import InputSpec
 
 WIDTH = 32  # maps of the convolution
@@ -52,7 +53,7 @@ class SpaceTime(nn.Module):
     def __init__(self, in_chans: int, drop_rate: float) -> None:
         super().__init__()
         self.conv = nn.Conv3d(in_chans, WIDTH, KERNEL)
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = Dropout(drop_rate)
         nn.init.xavier_uniform_(self.conv.weight)  # Keras's default
         nn.init.zeros_(self.conv.get_parameter("bias"))
 
@@ -68,7 +69,7 @@ class Hidden(nn.Module):
     def __init__(self, inputs: int, units: int, drop_rate: float) -> None:
         super().__init__()
         self.linear = nn.Linear(inputs, units)
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.drop(self.linear(x.flatten(1)).relu())

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mer_zoo.errors import InputError
 from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
+from mer_zoo.models._dropout import Dropout
 from mer_zoo.types import InputSpec
 
 MAPS = (6, 16)  # of each stream, after its two convolutions
@@ -77,10 +78,10 @@ class OffApexNet(StemAndBlocks):
         self.hidden = nn.Sequential(
             nn.Linear(in_chans * MAPS[1] * (size // 4) ** 2, HIDDEN),
             nn.ReLU(),
-            nn.Dropout(drop_rate),
+            Dropout(drop_rate),
             nn.Linear(HIDDEN, HIDDEN),
             nn.ReLU(),
-            nn.Dropout(drop_rate),
+            Dropout(drop_rate),
         )
         self.fc = classifier(self.num_features, num_classes)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights, which pays on a CPU

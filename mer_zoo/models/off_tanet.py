@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mer_zoo.errors import InputError
 from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
+from mer_zoo.models._dropout import Dropout
 from mer_zoo.types import InputSpec
 
 WIDTHS = (8, 18, 28)  # maps of the stem and of the first two blocks
@@ -152,10 +153,10 @@ class OffTANet(StemAndBlocks):
         self.hidden = nn.Sequential(
             nn.Linear(LAST * (side // 2) ** 2, HIDDEN),
             nn.ReLU(),
-            nn.Dropout(drop_rate),
+            Dropout(drop_rate),
             nn.Linear(HIDDEN, HIDDEN),
             nn.ReLU(),
-            nn.Dropout(drop_rate),
+            Dropout(drop_rate),
         )
         self.fc = classifier(self.num_features, num_classes)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights, which pays on a CPU

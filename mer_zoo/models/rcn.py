@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from mer_zoo.errors import InputError
 from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
+from mer_zoo.models._dropout import Dropout
 from mer_zoo.types import InputSpec
 
 Stem = Literal["narrow", "wide", "pair"]
@@ -54,7 +55,7 @@ class NarrowStem(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_chans, width, kernel_size=5)
         self.norm = nn.BatchNorm2d(width)
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         # The maximum of rectified values is the rectified maximum, of a quarter as many.
@@ -78,7 +79,7 @@ class WideStem(nn.Module):
         groups = {1: half, 3: width - half} if pair else {1: half, 2: quarter, 3: width - half - quarter}
         self.conv = DilatedConv(in_chans, groups, stride=1 if pair else 3)
         self.norm = nn.BatchNorm2d(width)
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = Dropout(drop_rate)
         self.pair = pair
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ class RecurrentBlock(nn.Module):
         self.norm1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1)
         self.norm2 = nn.BatchNorm2d(width)
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = Dropout(drop_rate)
         self.shortcuts = shortcuts
 
     def forward(self, x: Tensor, attention: Tensor | None = None) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mer_zoo.errors import InputError
 from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
+from mer_zoo.models._dropout import Dropout
 from mer_zoo.types import InputSpec
 
 
@@ -88,7 +89,7 @@ class SSSNet(StemAndBlocks):
             {"num_chs": second, "reduction": size / last, "module": "blocks.0"},
         ]
         self.hidden: nn.Module = nn.Linear(second * last * last, hidden)
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = Dropout(drop_rate)
         self.fc = classifier(hidden, num_classes)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights; twice as fast
 

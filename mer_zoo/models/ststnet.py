@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mer_zoo.models._base import ZooModel, classifier
 from mer_zoo.models._builder import build, register
+from mer_zoo.models._dropout import Dropout
 from mer_zoo.types import InputSpec
 
 SIZES = [3, 5, 8]  # filters of the three streams
@@ -46,7 +47,7 @@ class STSTNet(ZooModel):
         ]
         self.conv1, self.conv2, self.conv3 = (nn.Conv2d(in_chans, n, kernel_size=3, padding=2) for n in SIZES)
         self.bn1, self.bn2, self.bn3 = (nn.BatchNorm2d(n) for n in SIZES)
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = Dropout(drop_rate)
         self.fc = classifier(self.num_features, num_classes)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights
 
