@@ -1,4 +1,4 @@
-"""What a network costs, counted and not timed: the same numbers on every machine."""
+"""What a network costs, counted and not timed, so that no machine's speed changes it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mer_zoo.errors import InputError
 from mer_zoo.models import input_spec
@@ -58,7 +58,7 @@ def step_cost(create: Callable[[], nn.Module], batch_size: int = 2) -> Cost:
     with _Operators() as operators:
         with FlopCounterMode(display=False) as there, kept:
             logits = model(x)
-        with FlopCounterMode(display=False) as back:
+        with FlopCounterMode(display=False, custom_mapping=RIGHT) as back:
             logits.sum().backward()
     forward, backward = (counter.get_total_flops() / batch_size / 1e9 for counter in (there, back))
     return Cost(
@@ -68,6 +68,15 @@ def step_cost(create: Callable[[], nn.Module], batch_size: int = 2) -> Cost:
         kept=kept.bytes / batch_size,
         operators=operators.calls,
     )
+
+
+def _of_convolution_backward(grad_out: Any, x: Any, weight: Any, *rest: Any, **_: Any) -> int:
+    """Each gradient that is asked for costs what forward does; torch counts that of grouped weights once a group."""
+    transposed, asked = rest[4], rest[7]
+    return (asked[0] + asked[1]) * int(conv_flop_count(x, weight, grad_out, transposed))
+
+
+RIGHT = {torch.ops.aten.convolution_backward: _of_convolution_backward}
 
 
 class _Kept(torch.autograd.graph.saved_tensors_hooks):

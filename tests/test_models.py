@@ -56,10 +56,34 @@ def batch(model: nn.Module | str, size: int = 2) -> Tensor:
 
 
 @functools.cache
-def shared(name: str) -> Any:
-    """A network that no test changes, in evaluation mode."""
+def fresh(name: str) -> Any:
+    """A network with its first weights that no test changes, in evaluation mode."""
     torch.manual_seed(0)
     return made(name, num_classes=5).eval()
+
+
+@functools.cache
+def shared(name: str) -> Any:
+    """The same, with weights and statistics that matter: by first weights, some hardly look at their input."""
+    model = copy.deepcopy(fresh(name))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.5 * torch.randn(p.shape, generator=generator) / max(1, p[0].numel()) ** 0.5)
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        for norm in norms:
+            norm.train().momentum = 1.0
+        if norms:
+            model(batch(name, 8))
+    return model.eval()
+
+
+@every_model
+@torch.no_grad()
+def test_the_answer_depends_on_the_clip(name: str) -> None:
+    """By five times what the tests below overlook."""
+    one, other = shared(name)(batch(name))
+    assert (one - other).abs().max() > 5 * (1e-4 * one.abs().max() + 1e-4)
 
 
 @every_model
@@ -79,7 +103,7 @@ def test_logits_are_the_head_of_the_features(name: str) -> None:
 @torch.no_grad()
 def test_a_clip_does_not_see_its_neighbours(name: str) -> None:
     model, x = shared(name), batch(name)
-    torch.testing.assert_close(model(x)[:1], model(x[:1]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(x)[:1], model(x[:1]), rtol=1e-4, atol=1e-4)
 
 
 @every_model
@@ -87,7 +111,7 @@ def test_a_clip_does_not_see_its_neighbours(name: str) -> None:
 def test_timm_makes_the_same_model(name: str) -> None:
     torch.manual_seed(0)
     twin = made(name, timm.create_model, num_classes=5).eval()
-    torch.testing.assert_close(twin(batch(name)), shared(name)(batch(name)))
+    torch.testing.assert_close(twin(batch(name)), fresh(name)(batch(name)))
     assert mer_zoo.input_spec(twin) == spec_of(name)
 
 
@@ -319,7 +343,7 @@ def test_export_with_any_batch(name: str) -> None:
     model, x = shared(name), batch(name)
     dynamic = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},))
     three = batch(name, 3)
-    torch.testing.assert_close(dynamic.module()(three), model(three), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dynamic.module()(three), model(three), rtol=1e-4, atol=1e-4)
 
 
 @every_model
@@ -335,12 +359,23 @@ def test_one_clip_alone_can_be_learnt_from(name: str) -> None:
 @every_model
 @torch.no_grad()
 def test_autocast_to_bfloat16_gives_numbers_near(name: str) -> None:
-    model, x = shared(name), batch(name)
+    """By first weights, within a twentieth of the largest; deep networks of other weights magnify what is rounded."""
+    model, x = fresh(name), batch(name)
     with torch.autocast("cpu", torch.bfloat16):
         half = model(x)
     whole = model(x)
     assert torch.isfinite(half).all()
-    assert (half.float() - whole).abs().max() <= 0.1 * whole.abs().max() + 0.1
+    assert (half.float() - whole).abs().max() <= 0.05 * whole.abs().max()
+
+
+@every_model
+def test_it_learns_under_autocast(name: str) -> None:
+    torch.manual_seed(0)
+    model: Any = made(name, drop_rate=0.0).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(batch(name, 4))
+    nn.functional.cross_entropy(logits.float(), torch.tensor([0, 1, 2, 1])).backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
 
 
 @every_model
@@ -349,7 +384,7 @@ def test_float64_gives_the_same_numbers(name: str) -> None:
     model, x = shared(name), batch(name)
     exact = copy.deepcopy(model).double()(x.double())
     assert exact.dtype == torch.float64
-    torch.testing.assert_close(model(x).double(), exact, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(model(x).double(), exact, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["ststnet", "off_apexnet", "micro_exp_stcnn"])
@@ -364,7 +399,7 @@ def test_compiled_it_learns_the_same(name: str, backend: str, tmp_path: Path, mo
     model = made(name, drop_rate=0.0).train()
     x = batch(name, 4)
     found = []
-    for form in (model, torch.compile(model, backend=backend)):
+    for form in (model, torch.compile(model, backend=backend, fullgraph=True)):
         model.zero_grad()
         logits = form(x)
         logits.square().sum().backward()
@@ -378,9 +413,20 @@ def test_compiled_it_learns_the_same(name: str, backend: str, tmp_path: Path, mo
 def test_a_seed_gives_the_same_network(name: str) -> None:
     torch.manual_seed(0)
     again = made(name, num_classes=5).eval()
-    for found, expected in zip(again.state_dict().values(), shared(name).state_dict().values(), strict=True):
+    for found, expected in zip(again.state_dict().values(), fresh(name).state_dict().values(), strict=True):
         assert torch.equal(found, expected)
-    assert torch.equal(again(batch(name)), shared(name)(batch(name)))
+    assert torch.equal(again(batch(name)), fresh(name)(batch(name)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in mer_zoo.list_models() if small(name)])
+@torch.no_grad()
+def test_the_registered_form_runs(name: str) -> None:
+    """Of networks whose small form the other tests try: one clip as the spec says."""
+    model = mer_zoo.create_model(name).eval()
+    logits = model(torch.full((1, *mer_zoo.input_spec(name).shape), mer_zoo.input_spec(name).low))
+    assert logits.shape == (1, 3)
+    assert torch.isfinite(logits).all()
 
 
 def test_names_and_patterns() -> None:

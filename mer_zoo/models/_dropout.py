@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Dropout):
-    """As ``torch.nn.Dropout``, on a CPU with uniform draws: half the time at a share of one half, as long at a tenth."""
+    """As ``torch.nn.Dropout``, on a CPU with uniform draws: half the time at one half, as long at a tenth."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or x.device.type != "cpu" or not 0 < self.p < 1:
