@@ -1,10 +1,11 @@
 """How the folds of a run are computed: one after the other, side by side, or together."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import joblib
+import psutil
 import torch
 
 from mer_zoo.errors import InputError
@@ -61,14 +62,22 @@ def backend_of(name: str, jobs: int, max_parallel: MaxParallel, device: Device) 
 
 def cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(joblib.cpu_count())
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of a device that is free; 4 GiB where that is not known."""
+    """Memory of a device that is free."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def is_gone(error: Exception) -> bool:
+    """Whether an error says that the GPU can be used no more; one that a network alone has made leaves it usable."""
+    if not isinstance(error, getattr(torch, "AcceleratorError", ())):  # torch 2.8 and later
+        return False
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 4 * 2**30
+        torch.zeros(1, device="cuda").cpu()
+    except RuntimeError:
+        return True
+    return False

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mer_zoo.errors import InputError
 from mer_zoo.models import input_spec
+from mer_zoo.types import InputSpec
 
 STATE = 16  # bytes a weight: itself, its gradient, and two averages of Adam, in float32
 
@@ -39,12 +40,13 @@ class Cost:
         return round(STATE * self.parameters + batch_size * self.kept)
 
 
-def step_cost(create: Callable[[], nn.Module], batch_size: int = 2) -> Cost:
+def step_cost(create: Callable[[], nn.Module], batch_size: int = 2, spec: InputSpec | None = None) -> Cost:
     """Count what a training step costs, without computing it.
 
     Args:
         create: Makes the network; it is called under torch's meta device, so that no memory is taken.
         batch_size: Clips that are counted with, then divided by, 1 or more.
+        spec: What the network eats, where it does not say so itself.
 
     Raises:
         InputError: If the network does not say what it eats.
@@ -53,7 +55,7 @@ def step_cost(create: Callable[[], nn.Module], batch_size: int = 2) -> Cost:
         raise InputError(f"batch_size is {batch_size}; expected 1 or more.")
     with torch.device("meta"):
         model = create().train()
-        x = torch.zeros(batch_size, *input_spec(model).shape)
+        x = torch.zeros(batch_size, *(spec or input_spec(model)).shape)
     kept = _Kept(model)
     with _Operators() as operators:
         with FlopCounterMode(display=False) as there, kept:
@@ -73,7 +75,8 @@ def step_cost(create: Callable[[], nn.Module], batch_size: int = 2) -> Cost:
 def _of_convolution_backward(grad_out: Any, x: Any, weight: Any, *rest: Any, **_: Any) -> int:
     """Each gradient that is asked for costs what forward does; torch counts that of grouped weights once a group."""
     transposed, asked = rest[4], rest[7]
-    return (asked[0] + asked[1]) * int(conv_flop_count(x, weight, grad_out, transposed))
+    once: int = conv_flop_count(x, weight, grad_out, transposed)
+    return once * int(asked[0] + asked[1])
 
 
 RIGHT = {torch.ops.aten.convolution_backward: _of_convolution_backward}

@@ -127,7 +127,7 @@ def evaluate(
             **facts,
             "preparation": prepared.says if any(c.native_spec is None for c in corpora.values()) else "",
             "device": place_of(device).type,
-            **({} if by.name == "loop" else {"backend": by.name}),
+            **({} if make is None or by.name == "loop" else {"backend": by.name}),
             "keep_weights": keep_weights,
         },
     )

@@ -14,10 +14,9 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
-from mer_zoo.backends import Backend
+from mer_zoo.backends import Backend, is_gone
 from mer_zoo.baselines import BASELINES, baseline_answers, pooled
 from mer_zoo.chunks import Together, train_together, why_not
 from mer_zoo.errors import DivergedError, InputError, LeakError, RunError
@@ -34,7 +33,7 @@ LOST_WORKERS = {  # what engines raise when a process of theirs is gone, by name
     *("KilledWorker", "FutureCancelledError", "CommClosedError"),  # Dask
     *("ActorDiedError", "RayActorError", "ActorUnavailableError", "WorkerCrashedError", "OutOfMemoryError"),  # Ray
 }
-GONE = "The GPU was lost in fold {} ({}). Folds that were finished are kept if out= was given; call again to go on."
+GONE = "The GPU was lost in {} ({}). Folds that were finished are kept if out= was given; call again to go on."
 LOST = "Its process was lost ({}), perhaps for want of memory."
 ONE_AT_A_TIME = threading.Lock()  # within one process folds would share torch's generator and number of threads
 
@@ -127,12 +126,17 @@ class _Runner:
         training, backend = self.work.training, self.work.backend
         if not folds or training is None or backend.name != "folds":
             return
-        with one_thread():
-            if reason := why_not(training, self.data, folds[0]):
-                self.progress.say(f"folds go one after the other: {reason}")
-                return
-            for done in train_together(training, self.data, folds, backend.most, self.progress.say):
-                self._note(done.fold.name, together_outcome(self.work, self.data, self.small, done))
+        try:
+            with ONE_AT_A_TIME, one_thread():
+                if reason := why_not(training, self.data, folds[0]):
+                    self.progress.say(f"folds go one after the other: {reason}")
+                    return
+                for done in train_together(training, self.data, folds, backend.most, self.progress.say):
+                    self._note(done.fold.name, together_outcome(self.work, self.data, self.small, done))
+        except RuntimeError as error:
+            if is_gone(error):
+                raise RunError(GONE.format("several folds at once", error)) from error
+            raise
 
     def _run_side_by_side(self, folds: Sequence[Fold]) -> None:
         engine = _engine(self.work, self.jobs)
@@ -199,9 +203,9 @@ def run_fold(work: Work, data: ClipDataset, small: ClipDataset, fold: Fold) -> t
             return fold.name, _run_fold(work, data, small, fold)
         except (LeakError, OSError):
             raise
-        except torch.AcceleratorError as error:
-            raise RunError(GONE.format(fold.name, error)) from error
         except Exception as error:  # whatever a network does wrong, the other folds are not to blame
+            if is_gone(error):
+                raise RunError(GONE.format(f"fold {fold.name}", error)) from error
             return fold.name, _failure(work, data, fold, f"{type(error).__name__}: {error}")
 
 

@@ -1,6 +1,7 @@
 """A training step recorded once as a CUDA graph and replayed: one launch in place of hundreds."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 Step = Callable[..., Tensor]  # tensors of one batch -> what the step gives
 Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]  # -> replay, and where its result lies
+
+logger = logging.getLogger("mer_zoo")
 
 WARM = 3  # steps that are taken before one is recorded: optimizers and libraries make what they need
 
@@ -35,14 +38,24 @@ class Recorded:
             self.warm += shapes == self.shapes
             return self.step(*tensors)
         now = (self.settings(),)
-        if self.recorded_for != now:
-            self.held = [tensor.clone() for tensor in tensors]
-            self.replay, self.result = self.record(partial(self.step, *self.held))
-            self.recorded_for = now
+        if self.recorded_for != now and not self._recorded(now, tensors):
+            return self.step(*tensors)
         for held, tensor in zip(self.held, tensors, strict=True):
             held.copy_(tensor)
         self.replay()
         return self.result.clone()
+
+    def _recorded(self, now: object, tensors: Sequence[Tensor]) -> bool:
+        """Record the step; where that fails, say why once, and never try again."""
+        self.held = [tensor.clone() for tensor in tensors]
+        try:
+            self.replay, self.result = self.record(partial(self.step, *self.held))
+        except RuntimeError as error:
+            logger.warning("no step is recorded as a CUDA graph: %s", str(error).partition("\n")[0])
+            self.warm = -(2**62)
+            return False
+        self.recorded_for = now
+        return True
 
 
 def record_on_gpu(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:

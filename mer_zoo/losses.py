@@ -54,7 +54,7 @@ def summed_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 def weight_of(target: Tensor, weight: Tensor) -> Tensor:
     """What the sum of a batch is divided by: the weight of its clips, or the number of its decisions."""
-    return weight[target].sum() if target.ndim == 1 else torch.tensor(target.numel(), device=target.device)
+    return weight[target].sum() if target.ndim == 1 else torch.full((), target.numel(), device=target.device)
 
 
 def _fit_to(weight: Tensor, logits: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mer_zoo.augmentation import Augmentation
 from mer_zoo.losses import class_weights, summed_loss, weight_of
 from mer_zoo.recipe import Recipe
-from mer_zoo.training import batches, optimizer_for
+from mer_zoo.training import batches, optimizer_for, whole_kernels
 from mer_zoo.types import InputSpec
 
 
@@ -43,11 +43,11 @@ class Stack:
     """Models of one structure, on one device, whose weights and buffers lie stacked: (K, …) each."""
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
-        self.models = models
         params, self.buffers = torch.func.stack_module_state(list(models))
         self.params = {name: value.detach().contiguous() for name, value in params.items()}
-        self.form = deepcopy(models[0]).to("meta").train()
+        self.form = deepcopy(models[0]).train()
         self.own = [dict(model.named_parameters()) for model in models]
+        self.learnt = [name for name, parameter in self.own[0].items() if parameter.requires_grad]
         for k, model in enumerate(models):
             for name, parameter in self.own[k].items():
                 parameter.data = self.params[name][k]
@@ -70,17 +70,18 @@ class Stack:
         return logits
 
     def weights(self, chosen: Tensor | None) -> dict[str, Tensor]:
-        """Weights of chosen models, for which gradients can be asked."""
-        return {name: value.detach().requires_grad_() for name, value in self._of(self.params, chosen).items()}
+        """Weights of chosen models; gradients can be asked for those that are learnt."""
+        found = {name: value.detach() for name, value in self._of(self.params, chosen).items()}
+        return {name: value.requires_grad_(name in self.learnt) for name, value in found.items()}
 
     def _of(self, stacked: dict[str, Tensor], chosen: Tensor | None) -> dict[str, Tensor]:
         if chosen is None:
             return stacked
         return {name: value.index_select(0, chosen) for name, value in stacked.items()}
 
-    def hand_out(self, gradients: dict[str, Tensor | None], members: Sequence[int]) -> None:
+    def hand_out(self, gradients: Sequence[Tensor | None], members: Sequence[int]) -> None:
         """Give each of these models its gradients, laid out as the weights: fused optimizers look at memory alone."""
-        for name, gradient in gradients.items():
+        for name, gradient in zip(self.learnt, gradients, strict=True):
             laid_out = None if gradient is None else gradient.contiguous()
             for i, k in enumerate(members):
                 self.own[k][name].grad = None if laid_out is None else laid_out[i]
@@ -105,53 +106,64 @@ class Ensemble:
         weights = [class_weights(clips.y[rows], self.recipe.balanced) for rows in clips.rows]
         most = max(len(weight) for weight in weights)
         self.class_weights = torch.stack([F.pad(weight, (0, most - len(weight))) for weight in weights])
+        self.sizes = torch.tensor([len(rows) for rows in clips.rows], device=device)
+        self.places: dict[tuple[int, ...], Tensor] = {}
         parameters = [p for own in self.stack.own for p in own.values()]
         self.optimizer, self.scheduler = optimizer_for(parameters, self.recipe)
 
     def epoch(self) -> Tensor:
         """Train all for one epoch; gives the mean loss of each, (K,), float64, on the device."""
-        device, size = self.clips.x.device, self.recipe.batch_size
-        totals = torch.zeros(len(self.orders), dtype=torch.float64, device=device)
-        plans = [
-            batches(len(rows), size, order, least=2, device=device)
-            for rows, order in zip(self.clips.rows, self.orders, strict=True)
-        ]
+        totals = torch.zeros(len(self.orders), dtype=torch.float64, device=self.clips.x.device)
+        plans = [self._plan(k) for k in range(len(self.orders))]
         for step in range(max(map(len, plans))):
             groups: dict[int, list[int]] = defaultdict(list)
             for k, plan in enumerate(plans):
                 if step < len(plan):
                     groups[len(plan[step])].append(k)
-            for members in groups.values():
-                chosen = torch.tensor(members, device=device)
-                losses = self._look(members, [self.clips.rows[k][plans[k][step]] for k in members])
-                totals.index_add_(0, chosen, losses * len(plans[members[0]][step]))
+            for size, members in groups.items():
+                losses = self._look(members, torch.stack([plans[k][step] for k in members]))
+                totals.index_add_(0, self._chosen(members), losses * size)
             self.optimizer.step()
             self.optimizer.zero_grad()
         self.scheduler.step()
-        clips = torch.tensor([len(rows) for rows in self.clips.rows], device=device)
-        return totals / clips
+        return totals / self.sizes
 
-    def _look(self, members: Sequence[int], rows: Sequence[Tensor]) -> Tensor:
-        """Gradients of these models for a batch each of one size; gives the losses, (S,)."""
-        chosen = None if len(members) == len(self.orders) else torch.tensor(members, device=rows[0].device)
-        where = torch.stack(list(rows))
-        x, y = self._batch(members, where), self.clips.y[where]
+    def _plan(self, k: int) -> Sequence[Tensor]:
+        """The rows of each batch of a model's next epoch."""
+        rows = self.clips.rows[k]
+        parts = batches(len(rows), self.recipe.batch_size, self.orders[k], least=2, device=rows.device)
+        split: tuple[Tensor, ...] = rows.index_select(0, torch.cat(parts)).split([len(part) for part in parts])
+        return split
+
+    def _chosen(self, members: Sequence[int]) -> Tensor:
+        """These models as a tensor on the device, where it stays."""
+        key = tuple(members)
+        if key not in self.places:
+            self.places[key] = torch.tensor(members, device=self.clips.x.device)
+        return self.places[key]
+
+    def _look(self, members: Sequence[int], rows: Tensor) -> Tensor:
+        """Gradients of these models for a batch each, rows (S, B); gives the losses, (S,)."""
+        chosen = None if len(members) == len(self.orders) else self._chosen(members)
+        x, y = self._batch(members, rows), self.clips.y[rows]
         params = self.stack.weights(chosen)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             logits = self.stack.logits(params, chosen, x)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         weights = self.class_weights if chosen is None else self.class_weights[chosen]
         losses = torch.vmap(summed_loss)(logits, y, weights) / torch.vmap(weight_of)(y, weights)
-        gradients = torch.autograd.grad(losses.sum(), list(params.values()), allow_unused=True)
-        self.stack.hand_out(dict(zip(params, gradients, strict=True)), members)
+        learnt = [params[name] for name in self.stack.learnt]
+        self.stack.hand_out(torch.autograd.grad(losses.sum(), learnt, allow_unused=True), members)
         return losses.detach().double()
 
-    def _batch(self, members: Sequence[int], where: Tensor) -> Tensor:
+    def _batch(self, members: Sequence[int], rows: Tensor) -> Tensor:
         """Inputs of these rows, (S, B) -> (S, B, …), changed as each model's own recipe draws it."""
-        x = self.clips.x.index_select(0, where.flatten())
-        drawn = [self.changes[k].draw(where.shape[1], x.device) for k in members]
-        flips, shifts = (torch.cat([draw[i] for draw in drawn], dim=i) for i in (0, 1))
-        batch: Tensor = self.changes[0].apply(x, (flips, shifts)).unflatten(0, where.shape)
+        x = self.clips.x.index_select(0, rows.flatten())
+        if self.recipe.flip or self.recipe.shift:
+            drawn = [self.changes[k].draw(rows.shape[1], x.device) for k in members]
+            flips, shifts = (torch.cat([draw[i] for draw in drawn], dim=i) for i in (0, 1))
+            x = self.changes[0].apply(x, (flips, shifts))
+        batch: Tensor = x.unflatten(0, rows.shape)
         return batch
 
 
@@ -161,6 +173,7 @@ def fit_together(models: Sequence[nn.Module], clips: Clips, recipes: Sequence[Re
     Draws of dropout are others than alone; orders of clips and augmentation are the same.
     """
     ensemble = Ensemble(models, clips, recipes)
-    losses = [ensemble.epoch() for _ in range(recipes[0].epochs)]
+    with whole_kernels(ensemble.stack.form, recipes[0].precision, clips.x.device):
+        losses = [ensemble.epoch() for _ in range(recipes[0].epochs)]
     curves: list[list[float]] = torch.stack(losses, dim=1).tolist()
     return curves

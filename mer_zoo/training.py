@@ -123,6 +123,8 @@ def fit(
         InputError: If shapes, values or class indices do not fit the model.
         DivergedError: If the loss is no longer a number.
     """
+    if graphs and place_of(device).type != "cuda":
+        raise InputError("graphs=True records CUDA graphs, and torch sees no GPU here; leave it out.")
     x, y = admit(model, data)
     accelerator = _accelerator(device, recipe.precision)
     seed = recipe.seed + accelerator.process_index
@@ -180,7 +182,7 @@ def _train(
     losses = []
     with _prepared(accelerator, model.to(accelerator.device), recipe, graphs) as (wrapped, optimizer, scheduler):
         step = _step(accelerator, wrapped, optimizer, loss_for(y, recipe.balanced))
-        if graphs:
+        if graphs and processes == 1:
             step = Recorded(step, lambda: [group["lr"] for group in optimizer.param_groups])
         for epoch in range(recipe.epochs):
             total = torch.zeros((), dtype=torch.float64, device=y.device)

@@ -1,22 +1,22 @@
 """Backends give what the plain loop gives, fold by fold, and say why where they cannot."""
 
 import copy
-from collections.abc import Callable
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import mer_zoo
 from mer_zoo import chunks, execution, selection
 from mer_zoo.augmentation import Augmentation
 from mer_zoo.backends import BACKENDS, backend_of, cores
+from mer_zoo.cost import step_cost
 from mer_zoo.datasets import Corpus
 from mer_zoo.errors import InputError, RunError
-from mer_zoo.graphs import Recorded
 from mer_zoo.recipe import Recipe
 from mer_zoo.together import Clips, fit_together
 from mer_zoo.training import fit
@@ -156,27 +156,52 @@ def test_each_fold_is_handed_the_rows_of_its_training_part_alone(roots: Any, mon
 
 
 def test_processes_and_the_loop_are_the_same_run(roots: Any, tmp_path: Path) -> None:
+    """One goes on where the other stopped."""
     loop = run(roots, backend="loop", out=tmp_path / "run")
+    for fold in sorted((tmp_path / "run" / "folds").rglob("fold.json"))[:2]:
+        shutil.rmtree(fold.parent)
     assert run(roots, backend="processes", jobs=2, out=tmp_path / "run").equals(loop)
     assert run(roots, backend="processes", jobs=2).equals(loop)
 
 
-class Branching(nn.Module):
-    """Looks at its values before it computes, which vmap cannot."""
+def test_a_chunk_that_fails_leaves_its_folds_to_the_loop(
+    roots: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> list[list[float]]:
+        raise ValueError("no batch statistics of one clip")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(3 * 28 * 28, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.fc(x.flatten(1) / 255)
-        return logits if float(x.sum()) > 0 else -logits
+    expected = run(roots, without_dropout, backend="loop")
+    monkeypatch.setattr(chunks, "fit_together", fail)
+    found = run(roots, without_dropout, backend="folds")
+    assert "4 folds go one after the other: ValueError: no batch statistics" in caplog.text
+    assert found["pred"].tolist() == expected["pred"].tolist()
 
 
-def test_a_network_that_cannot_be_vmapped_falls_back(roots: Any, caplog: pytest.LogCaptureFixture) -> None:
-    table = run(roots, Branching, backend="folds")
-    assert "folds go one after the other: RuntimeError" in caplog.text
-    assert table.equals(run(roots, Branching, backend="loop"))
+def test_units_and_kept_weights(tmp_path: Path) -> None:
+    roots = {"synthetic": mer_zoo.open_corpus("synthetic", subjects=3, clips_per_subject=4, classes="au")}
+    tables = [
+        mer_zoo.evaluate(
+            without_dropout_for_units,
+            "synthetic-au",
+            roots,
+            recipe=IN_FLOAT32,
+            backend=name,
+            out=tmp_path / name,
+            keep_weights=True,
+            cache=False,
+        )
+        for name in ("loop", "folds")
+    ]
+    shown = [name for name in tables[0] if name.startswith("p_")]
+    for name in shown:
+        assert tables[1][name].tolist() == pytest.approx(tables[0][name].tolist(), abs=1e-4)
+    sizes = [sorted(f.stat().st_size for f in (tmp_path / n).rglob("model.safetensors")) for n in ("loop", "folds")]
+    assert len(sizes[0]) == 3
+    assert sizes[0] == sizes[1]
+
+
+def without_dropout_for_units() -> nn.Module:
+    return mer_zoo.create_model("ststnet", drop_rate=0.0, num_classes=len(mer_zoo.get_protocol("synthetic-au").classes))
 
 
 def test_a_rule_that_looks_at_each_epoch_falls_back(roots: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -253,10 +278,16 @@ def test_batches_larger_than_a_fold(roots: Any) -> None:
     assert tables[1]["p_negative"].tolist() == pytest.approx(tables[0]["p_negative"].tolist(), abs=1e-4)
 
 
-def test_the_first_guess_is_what_fits() -> None:
+def test_the_first_guess_is_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     training = selection.Training(without_dropout, [RECIPE], "last", "cpu")
     data = mer_zoo.create_dataset("synthetic-3", None, mer_zoo.input_spec("ststnet"))
-    assert chunks.first_guess(training, data) > 1
+    assert chunks.first_guess(training, data) == chunks.MOST
+    monkeypatch.setattr(chunks, "free_bytes", lambda _: data.inputs.nbytes * 2)
+    cost = step_cost(without_dropout).training_bytes(RECIPE.batch_size)
+    expected = int((chunks.SHARE * 2 - 1) * data.inputs.nbytes / (2 * cost))
+    assert chunks.first_guess(training, data) == max(1, min(chunks.MOST, expected))
+    monkeypatch.setattr(chunks, "free_bytes", lambda _: 0)
+    assert chunks.first_guess(training, data) == 1
 
 
 @pytest.mark.parametrize(
@@ -285,60 +316,6 @@ def test_what_auto_picks() -> None:
     assert backend_of("auto", 3, "auto", "cpu").jobs == 3
     assert backend_of("processes", 1, "auto", "cpu").jobs == cores()
     assert backend_of("folds", 1, 7, "cpu").most == 7
-
-
-# Recorded steps: the bookkeeping, by a recorder that needs no GPU; graphs themselves are tried where there is one
-
-
-def repeater(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-    """Records nothing and takes the step again, its result in one place, as a graph leaves it."""
-    result = torch.zeros((), dtype=torch.float64)
-
-    def replay() -> None:
-        result.copy_(step())
-
-    return replay, result
-
-
-def averages(wrap: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> list[float]:
-    """What a step that changes a weight in place gives over batches of two sizes."""
-    weight = torch.zeros(3, dtype=torch.float64)
-
-    def step(x: Tensor) -> Tensor:
-        weight.add_(0.1 * (x.mean(dim=0) - weight))
-        return weight.square().sum()
-
-    taken, generator = wrap(step), torch.Generator().manual_seed(0)
-    sizes = (8, 8, 5, 8, 8, 8, 5, 8, 8)
-    return [float(taken(torch.rand(size, 3, generator=generator, dtype=torch.float64))) for size in sizes]
-
-
-def test_a_replayed_step_is_the_step() -> None:
-    assert averages(lambda step: Recorded(step, lambda: 0, repeater)) == averages(lambda step: step)
-
-
-def test_a_step_is_recorded_anew_when_a_setting_changes() -> None:
-    rates = iter([1.0] * 3 + [0.5] * 3)
-    recorded: list[Callable[[], Tensor]] = []
-
-    def record(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        recorded.append(step)
-        return repeater(step)
-
-    step = Recorded(lambda x: x.sum().double(), lambda: next(rates), record)
-    for _ in range(8):
-        step(torch.ones(2))
-    assert len(recorded) == 2
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
-def test_graphs_are_the_loop() -> None:
-    clips, recipe = clips_of("ststnet"), replace(RECIPE, epochs=6, schedule="cosine")
-    losses = [
-        fit(model_of("ststnet", 0), (clips.x, clips.y), recipe, device="cuda", graphs=graphs)
-        for graphs in (False, True)
-    ]
-    assert losses[1] == pytest.approx(losses[0], abs=1e-9)
 
 
 def test_an_augmentation_that_draws_from_its_own_generator_leaves_torchs_alone() -> None:

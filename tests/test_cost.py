@@ -112,11 +112,11 @@ class Waits(TorchDispatchMode):
     def __enter__(self) -> "Waits":
         for name in self.METHODS:
             self.patch.setattr(Tensor, name, self._noting(name, getattr(Tensor, name)))
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         self.patch.undo()
 
     def _noting(self, name: str, method: Any) -> Any:
