@@ -1,16 +1,16 @@
 """Honest scores of the networks, in one table form: python benchmarks/loso_scores.py flow PATH | clips [--seeds 0 1 2].
 
 `flow` leaves out each person of the flow images that STSTNet's authors publish, PATH, in any form that `megc2019_flow`
-reads; `clips` each of twelve rendered persons. The last epoch is scored, `selection="last"`. Recipes were fixed before
-any score was seen and are the papers' where these state one that can be paid for; each row says which. Runs are kept
-in --out, so that a second call goes on where the first stopped; --table prints what is there and trains nothing.
+reads; `clips` each of twelve rendered persons. The last epoch is scored, `selection="last"`. Recipes are the papers'
+where these state one that can be paid for; each row says which. None was changed for its score. Runs are kept in --out,
+so that a second call goes on where the first stopped; --table prints what is there and trains nothing.
 """
 
 import argparse
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,22 +40,18 @@ class Entry:
         return " ".join([self.model, *(f"{key}={value}" for key, value in self.options.items())])
 
 
+def adam(epochs: int, batch_size: int, lr: float) -> Recipe:
+    return Recipe(epochs=epochs, batch_size=batch_size, lr=lr, optimizer="adam")
+
+
 PAPER = "the paper's"
 CROPS = {"crops": "published"}  # these faces were not aligned by this library
 FLOW = (
-    Entry("ststnet", Recipe(epochs=800, batch_size=256, lr=5e-5, optimizer="adam"), PAPER),
-    Entry("off_apexnet", Recipe(epochs=200, batch_size=64, lr=1e-4, optimizer="adam"), f"{PAPER}, 200 epochs for 3000"),
-    Entry("dual_inception", Recipe(epochs=40, batch_size=32, lr=3e-4, optimizer="adam"), "ours, batches of 32"),
-    Entry(
-        "htnet", Recipe(epochs=60, batch_size=64, lr=5e-5, optimizer="adam"), "ours, a small form", {"dim": 64, **CROPS}
-    ),
-    Entry(
-        "htnet",
-        Recipe(epochs=10, batch_size=64, lr=5e-5, optimizer="adam"),
-        "ours, 5 epochs for 800",
-        CROPS,
-        seeds=(0,),
-    ),
+    Entry("ststnet", adam(800, 256, 5e-5), PAPER),
+    Entry("off_apexnet", adam(200, 64, 1e-4), f"{PAPER}, which has 3000 epochs"),
+    Entry("dual_inception", adam(40, 32, 3e-4), "ours; the paper has batches of 3 and lr 1e-4"),
+    Entry("htnet", adam(60, 64, 5e-5), "ours, of a small form; the code has 800 epochs", {"dim": 64, **CROPS}),
+    Entry("htnet", adam(10, 64, 5e-5), "ours; the code has 800 epochs", CROPS, seeds=(0,)),
 )
 SMALL = Recipe(epochs=30, batch_size=16, lr=1e-3)
 LARGE = Recipe(epochs=5, batch_size=8, lr=1e-4)
@@ -66,7 +62,7 @@ CLIPS = (
     Entry("micro_exp_stcnn", replace(SMALL, lr=1e-2, optimizer="sgd"), "the code's lr, optimizer and batch"),
     Entry("micro_exp_fusenet_intermediate", replace(SMALL, lr=1e-2, optimizer="sgd"), "as micro_exp_stcnn"),
     Entry("micro_exp_fusenet_late", replace(SMALL, lr=1e-2, optimizer="sgd"), "as micro_exp_stcnn"),
-    Entry("causalnet_reading", Recipe(epochs=30, batch_size=64, lr=5e-5, optimizer="adam"), "the code's lr"),
+    Entry("causalnet_reading", adam(30, 64, 5e-5), "the code's lr"),
     Entry("dat_densenet3d_121", LARGE, "ours", seeds=(0,), folds=4),
     Entry("s3d", LARGE, "ours", CUT, seeds=(0,), folds=4),
     Entry("mc3_18", LARGE, "ours", CUT, seeds=(0,), folds=4),
@@ -122,44 +118,42 @@ class Desk:
         if not folds or len(folds) < len(json.loads((folder / "run.json").read_text())["fold_names"]):
             return None
         report = mer_zoo.report(mer_zoo.read_run(folder), self.task.protocol, out=folder).to_dict()
+        if report["run"]["recipe"] != asdict(replace(entry.recipe, seed=seed)):
+            raise SystemExit(f"{folder} was trained by {report['run']['recipe']}; delete it, or name another --out.")
         spent = {what: sum(fold[what] for fold in folds) / 60 for what in ("seconds", "cpu_seconds_of_training")}
         return {**report, "spent": spent}
 
 
 def row_of(entry: Entry, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line of the table: what was trained how, what it scored, and what it cost."""
-    recipe = entry.recipe
+    """One line of the table: what was trained how, what it scored, what baselines score on its input, what it cost."""
+    recipe, rivals = entry.recipe, runs[0]["baselines"]
     pooled = [run["pooled"] for run in runs]
-    svm = [run["baselines"]["svm"] for run in runs]
     how = f"{recipe.optimizer} {recipe.lr:g}, batch {recipe.batch_size}, {recipe.epochs} epochs ({entry.says})"
     return [
         f"`{entry.title}`",
         f"{runs[0]['run']['parameters']:,}",
         how + (f"; {entry.folds} groups of persons" if entry.folds else ""),
         " / ".join(f"{each['uf1']:.3f}" for each in pooled),
-        _spread([each["uf1"] for each in pooled]),
-        _spread([each["uar"] for each in pooled]),
-        _spread([each["accuracy"] for each in pooled]),
-        " / ".join(f"{each['uf1'] - rival['uf1']:+.3f}" for each, rival in zip(pooled, svm, strict=True)),
-        " / ".join(f"{rival['p']:.2f}" for rival in svm),
+        *(_spread([each[score] for each in pooled]) for score in ("uf1", "uar", "accuracy")),
+        f"{rivals['svm']['uf1']:.3f}",
+        f"{rivals['ridge']['uf1']:.3f}",
+        " / ".join(f"{run['baselines']['svm']['p']:.2f}" for run in runs),
         _minutes(runs, "cpu_seconds_of_training"),
         _minutes(runs, "seconds"),
     ]
 
 
-def baseline_rows(run: Mapping[str, Any]) -> list[list[str]]:
-    """Baselines of the same clips and folds."""
-    return [
-        [f"`{name}`", "-", BASELINES[name].summary, f"{found['uf1']:.3f}", *(f"{found[k]:.3f}" for k in SCORES)]
-        + ["-"] * 4
-        for name, found in run["baselines"].items()
-    ]
+def majority_row(run: Mapping[str, Any]) -> list[str]:
+    """Always the most frequent class, on the same clips and folds."""
+    found = run["baselines"]["majority"]
+    scores = [f"{found[score]:.3f}" for score in ("uf1", "uf1", "uar", "accuracy")]
+    return ["`majority`", "-", BASELINES["majority"].summary, *scores, *["-"] * (len(HEADER) - 7)]
 
 
-SCORES = ("uf1", "uar", "accuracy")
 HEADER = (
-    *("network", "weights", "recipe", "UF1 by seed", "UF1", "UAR", "accuracy", "UF1 above SVM", "p"),
-    *("CPU minutes a seed", "wall minutes a seed"),
+    *("network", "weights", "recipe", "UF1 by seed", "UF1", "UAR", "accuracy"),
+    *("SVM's UF1", "ridge's UF1", "p against the SVM, by seed"),
+    *("CPU minutes of training a seed", "wall minutes, folds in a row"),
 )
 
 
@@ -182,7 +176,26 @@ def table_of(desk: Desk) -> list[list[str]]:
     found.sort(key=lambda pair: -statistics.mean(run["pooled"]["uf1"] for run in pair[1]))
     rows = [row_of(entry, runs) for entry, runs in found]
     whole = [runs[0] for entry, runs in found if entry.folds is None]
-    return [list(HEADER), ["---"] * len(HEADER), *rows, *(baseline_rows(whole[0]) if whole else [])]
+    return [list(HEADER), ["---"] * len(HEADER), *rows, *(majority_row(run) for run in whole[:1])]
+
+
+def chosen(entries: Sequence[Entry], args: argparse.Namespace) -> list[Entry]:
+    """Those that were asked for.
+
+    Raises:
+        SystemExit: If a name or a seed is none of theirs.
+    """
+    names = {name for entry in entries for name in (entry.model, entry.title)}
+    if unknown := set(args.only or ()) - names:
+        raise SystemExit(f"--only {', '.join(sorted(unknown))}; expected of {', '.join(sorted(names))}.")
+    found = [entry for entry in entries if not args.only or {entry.title, entry.model} & set(args.only)]
+    if args.seeds:
+        found = [replace(entry, seeds=[seed for seed in args.seeds if seed in entry.seeds]) for entry in found]
+        if not any(entry.seeds for entry in found):
+            raise SystemExit(f"--seeds {args.seeds}; expected of {', '.join(map(str, SEEDS))}.")
+    if args.epochs:
+        found = [replace(entry, recipe=replace(entry.recipe, epochs=args.epochs)) for entry in found]
+    return found
 
 
 def main() -> None:
@@ -198,11 +211,7 @@ def main() -> None:
     args = parser.parse_args()
 
     task = task_of(args)
-    entries = [entry for entry in task.entries if not args.only or entry.title in args.only or entry.model in args.only]
-    if args.seeds:
-        entries = [replace(e, seeds=[seed for seed in args.seeds if seed in e.seeds]) for e in entries]
-    if args.epochs:
-        entries = [replace(entry, recipe=replace(entry.recipe, epochs=args.epochs)) for entry in entries]
+    entries = chosen(task.entries, args)
     desk = Desk(replace(task, entries=entries), args.out / args.corpus, args.jobs)
     for entry in [] if args.table else entries:
         for seed in entry.seeds:

@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import date
 from functools import partial
 from typing import Any
 
@@ -66,11 +67,12 @@ def rivals(name: str) -> dict[str, Callable[[nn.Module], nn.Module]]:
 
 def one_pass(model: nn.Module, x: Tensor, training: bool) -> Callable[[], None]:
     """Inference, or a step with Adam, over a batch."""
+    model.train(training)
     if not training:
 
         @torch.no_grad()
         def infer() -> None:
-            model.eval()(x)
+            model(x)
 
         return infer
     y = torch.randint(3, (len(x),))
@@ -78,7 +80,7 @@ def one_pass(model: nn.Module, x: Tensor, training: bool) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(model.train()(x), y).backward()
+        F.cross_entropy(model(x), y).backward()
         optimizer.step()
 
     return step
@@ -116,7 +118,7 @@ def speed(name: str, limits: Limits) -> dict[str, Any]:
             runs = {title: one_pass(form, x, what == "training") for title, form in forms.items()}
             found[f"{what} {size}"] = times = timed(runs, limits)
             last = statistics.median(times["ours"])
-    return {"cost": asdict(cost), "seconds": found}
+    return {"cost": asdict(cost), "seconds": found, "torch": torch.__version__, "day": f"{date.today()}"}
 
 
 def timed(runs: Mapping[str, Callable[[], None]], limits: Limits) -> dict[str, list[float]]:
@@ -156,6 +158,13 @@ def _rounded(value: Any) -> Any:
     return value
 
 
+def _count_anew() -> None:
+    record = recorded()
+    for name, found in record.items():
+        found["cost"] = asdict(step_cost(partial(mer_zoo.create_model, name)))
+    RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="all if none is given")
@@ -163,8 +172,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--gigabytes", type=float, default=6)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--counts", action="store_true", help="measure nothing, count anew what is in models.json")
     args = parser.parse_args()
 
+    if args.counts:
+        _count_anew()
+        return
     limits = Limits(args.rounds, args.seconds, args.gigabytes * 2**30)
     found: dict[str, Any] = {}
     for name in args.names or mer_zoo.list_models():

@@ -201,8 +201,6 @@ class SLSTT(nn.Module):
         return logits
 
 
-SAME: tuple[str, ...] = ()  # every one was restructured: MicroExpSTCNN and FuseNet only in where they rectify
-
 PORTS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "mmnet": MMNet,
     "capsulenet_me": CapsuleNet,

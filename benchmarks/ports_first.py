@@ -56,10 +56,9 @@ def densenet(model: nn.Module) -> nn.Module:
     return plain
 
 
-SAME: tuple[str, ...] = ()
 PORTS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "ststnet": STSTNet,
     "dat_densenet3d_se": densenet,
     "dat_densenet3d_scse": densenet,
-    "dat_densenet3d_121": densenet,
+    **{f"dat_densenet3d_{depth}": densenet for depth in (121, 161, 169, 201, 264)},
 }

@@ -384,8 +384,6 @@ def _heads(x: Tensor) -> Tensor:
     return heads.transpose(1, 2)
 
 
-SAME: tuple[str, ...] = ()  # every one of them was restructured, if only in its layout
-
 PORTS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "off_apexnet": off_apexnet,
     "dual_inception": dual_inception,

@@ -2,7 +2,8 @@
 
 A fold sees its training part only. What it predicts does not depend on which folds ran before it, on how many run
 side by side, or on whether the run was interrupted: its seed comes from the recipe's and the fold's name, and each
-process computes with one thread.
+process computes with one thread. Only where ``backend="folds"`` trains several at once does a network's dropout draw
+by which folds they are.
 """
 
 import hashlib
