@@ -15,13 +15,14 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
 from mer_zoo.backends import free_bytes, is_gone
+from mer_zoo.bf16 import whole_kernels
 from mer_zoo.cost import step_cost
 from mer_zoo.errors import LeakError, MerZooError
 from mer_zoo.recipe import Recipe
 from mer_zoo.seeds import seeded
 from mer_zoo.selection import Run, Trained, Training
 from mer_zoo.together import Clips, Ensemble, fit_together
-from mer_zoo.training import ClipDataset, check_losses, place_of, whole_kernels
+from mer_zoo.training import ClipDataset, check_losses, place_of
 from mer_zoo.types import Fold
 
 SHARE = 0.7  # of the free memory that a first guess fills

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_zoo.augmentation import Augmentation
+from mer_zoo.bf16 import whole_kernels
 from mer_zoo.losses import class_weights, summed_loss, weight_of
 from mer_zoo.recipe import Recipe
-from mer_zoo.training import batches, optimizer_for, whole_kernels
+from mer_zoo.training import batches, optimizer_for
 from mer_zoo.types import InputSpec
 
 

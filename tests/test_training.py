@@ -18,11 +18,12 @@ from torch import Tensor, nn
 import mer_zoo
 from mer_zoo import augmentation
 from mer_zoo.augmentation import Augmentation, mirror
+from mer_zoo.bf16 import whole_kernels
 from mer_zoo.datasets import Corpus
 from mer_zoo.errors import InputError, MerZooError
 from mer_zoo.preprocessing.flow import flow_image
 from mer_zoo.recipe import Recipe
-from mer_zoo.training import ClipDataset, batches, fit, predict, whole_kernels
+from mer_zoo.training import ClipDataset, batches, fit, predict
 from mer_zoo.types import InputSpec
 
 SPEC = mer_zoo.input_spec("ststnet")

@@ -28,9 +28,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import mer_zoo
 from mer_zoo.augmentation import Augmentation
+from mer_zoo.bf16 import whole_kernels
 from mer_zoo.preprocessing.forms import cook_flow
 from mer_zoo.recipe import Precision
-from mer_zoo.training import whole_kernels
 from mer_zoo.types import InputSpec
 
 TASKS = ("3", "5", "au")
