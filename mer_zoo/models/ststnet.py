@@ -49,13 +49,13 @@ class STSTNet(ZooModel):
         self.bn1, self.bn2, self.bn3 = (nn.BatchNorm2d(n) for n in SIZES)
         self.drop = Dropout(drop_rate)
         self.fc = classifier(self.num_features, num_classes)
-        self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         return self.streams, self.average
 
     def streams(self, x: Tensor) -> Tensor:
         """Convolution - ReLU - batch norm - max-pool - dropout of all three: (B, C, 28, 28) -> (B, 16, 10, 10)."""
+        x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # channels-last, in a form that vmap takes
         convs, norms = (self.conv1, self.conv2, self.conv3), (self.bn1, self.bn2, self.bn3)
         if self._alike(convs, nn.Conv2d) and self._alike(norms, nn.BatchNorm2d):
             x = self._norm(self._conv(x).relu())
