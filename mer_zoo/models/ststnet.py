@@ -55,7 +55,6 @@ class STSTNet(ZooModel):
 
     def streams(self, x: Tensor) -> Tensor:
         """Convolution - ReLU - batch norm - max-pool - dropout of all three: (B, C, 28, 28) -> (B, 16, 10, 10)."""
-        x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # channels-last, in a form that vmap takes
         convs, norms = (self.conv1, self.conv2, self.conv3), (self.bn1, self.bn2, self.bn3)
         if self._alike(convs, nn.Conv2d) and self._alike(norms, nn.BatchNorm2d):
             x = self._norm(self._conv(x).relu())
@@ -75,7 +74,8 @@ class STSTNet(ZooModel):
 
     def _conv(self, x: Tensor) -> Tensor:
         convs = (self.conv1, self.conv2, self.conv3)
-        weight = torch.cat([conv.weight for conv in convs])
+        rows = torch.cat([conv.weight.flatten(1) for conv in convs])  # so that gradients come back in rows, not strided
+        weight = rows.unflatten(1, (self.in_chans, 3, 3)).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         bias = torch.cat([conv.bias for conv in convs if conv.bias is not None])
         return F.conv2d(x, weight, bias, padding=2)
 
