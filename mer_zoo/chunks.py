@@ -15,7 +15,6 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
 from mer_zoo.backends import free_bytes, is_gone
-from mer_zoo.bf16 import whole_kernels
 from mer_zoo.cost import step_cost
 from mer_zoo.errors import LeakError, MerZooError
 from mer_zoo.recipe import Recipe
@@ -27,6 +26,7 @@ from mer_zoo.types import Fold
 
 SHARE = 0.7  # of the free memory that a first guess fills
 MOST, FEW = 16, 4  # folds at once: of a guess, and where nothing can be guessed
+TRIED = 4  # clips that two models are tried with
 TOO_MUCH = "memory does not suffice"
 
 Say = Callable[[str], None]
@@ -69,17 +69,16 @@ def why_not(training: Training, data: ClipDataset, fold: Fold) -> str | None:
 
 def _differs(models: Sequence[nn.Module], clips: Clips, recipe: Recipe) -> str | None:
     """Whether two models together answer otherwise than each alone, or keep other statistics of what they see."""
-    few = clips.rows[0][: max(2, min(recipe.batch_size, FEW))]
+    few = clips.rows[0][: max(2, min(recipe.batch_size, TRIED))]
     alone = [deepcopy(model) for model in models]
-    ensemble = Ensemble(models, Clips(clips.x, clips.y, [few] * 2, clips.spec), [replace(recipe, epochs=1)] * 2)
+    ensemble = Ensemble(models, Clips(clips.x, clips.y, [few] * 2, clips.spec), [recipe] * 2)
     stack, x = ensemble.stack, clips.x[few]
     stack.form.eval()
     answers = stack.logits(stack.weights(None), None, torch.stack([x, x]))
     if not all(torch.allclose(y, m.eval()(x), rtol=1e-3, atol=1e-4) for y, m in zip(answers, alone, strict=True)):
         return "the network answers otherwise together than alone"
     stack.form.train()
-    with whole_kernels(stack.form, recipe.precision, x.device):
-        ensemble.epoch()
+    ensemble.epoch()
     before = {name: value.clone() for name, value in alone[0].named_buffers()}
     alone[0].train()(x)
     for name, value in alone[0].named_buffers():

@@ -116,18 +116,23 @@ class Ensemble:
         """Train all for one epoch; gives the mean loss of each, (K,), float64, on the device."""
         totals = torch.zeros(len(self.orders), dtype=torch.float64, device=self.clips.x.device)
         plans = [self._plan(k) for k in range(len(self.orders))]
-        for step in range(max(map(len, plans))):
-            groups: dict[int, list[int]] = defaultdict(list)
-            for k, plan in enumerate(plans):
-                if step < len(plan):
-                    groups[len(plan[step])].append(k)
-            for size, members in groups.items():
-                losses = self._look(members, torch.stack([plans[k][step] for k in members]))
-                totals.index_add_(0, self._chosen(members), losses * size)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+        with whole_kernels(self.stack.form, self.recipe.precision, totals.device):
+            for step in range(max(map(len, plans))):
+                self._step([plan[step] if step < len(plan) else None for plan in plans], totals)
         self.scheduler.step()
         return totals / self.sizes
+
+    def _step(self, parts: Sequence[Tensor | None], totals: Tensor) -> None:
+        """One step of each model that has a batch, those of one size together; adds their losses up."""
+        groups: dict[int, list[int]] = defaultdict(list)
+        for k, part in enumerate(parts):
+            if part is not None:
+                groups[len(part)].append(k)
+        for size, members in groups.items():
+            losses = self._look(members, torch.stack([part for k in members if (part := parts[k]) is not None]))
+            totals.index_add_(0, self._chosen(members), losses * size)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def _plan(self, k: int) -> Sequence[Tensor]:
         """The rows of each batch of a model's next epoch."""
@@ -174,7 +179,6 @@ def fit_together(models: Sequence[nn.Module], clips: Clips, recipes: Sequence[Re
     Draws of dropout are others than alone; orders of clips and augmentation are the same.
     """
     ensemble = Ensemble(models, clips, recipes)
-    with whole_kernels(ensemble.stack.form, recipes[0].precision, clips.x.device):
-        losses = [ensemble.epoch() for _ in range(recipes[0].epochs)]
+    losses = [ensemble.epoch() for _ in range(recipes[0].epochs)]
     curves: list[list[float]] = torch.stack(losses, dim=1).tolist()
     return curves

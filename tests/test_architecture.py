@@ -37,7 +37,7 @@ ARROWS = {
     "training": {"types", "augmentation", "bf16", "graphs", "losses", "recipe", "standardise"},
     "backends": {"training"},
     "together": {"types", "augmentation", "bf16", "losses", "recipe", "training"},
-    "chunks": {"types", "backends", "bf16", "cost", "recipe", "seeds", "selection", "together", "training"},
+    "chunks": {"types", "backends", "cost", "recipe", "seeds", "selection", "together", "training"},
     "baselines": {"seeds", "training"},
     "copies": {"types", "augmentation"},
     "guards": {"types", "folds", "copies", "standardise", "training"},

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from _zoo import small
 from torch import Tensor, nn
 
 import mer_zoo
@@ -18,13 +19,6 @@ PORTS = {name: port for module in MODULES for name, port in module.PORTS.items()
 MINUTES = ("slstt", "slstt_mean")  # at full size
 
 Options = Mapping[str, Any]
-
-
-def small(name: str) -> Options:
-    """Options of the form that can be tried within a second, if there is one."""
-    model: Any = mer_zoo.create_model(name, device="meta")
-    options: Options = model.small
-    return options
 
 
 OTHERS: list[tuple[str, Options]] = [
