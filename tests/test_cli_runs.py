@@ -91,6 +91,8 @@ def test_defaults_are_those_of_the_library(passed: dict[str, Any]) -> None:
         "selection": "last",
         "jobs": 1,
         "device": "auto",
+        "backend": "auto",
+        "max_parallel": "auto",
         "out": Path("runs/hf-hub-owner-net-v1-synthetic-3"),
         "cache": None,
         "preparation": Preparation(),
