@@ -2,28 +2,27 @@
 
 import itertools
 import logging
-import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from mer_zoo.asking import asked, classes_of, eaten_by, logits_of, probabilities
 from mer_zoo.errors import FaceError, InputError
-from mer_zoo.models import create_model
 from mer_zoo.preprocessing.apex import find_apex
 from mer_zoo.preprocessing.cook import magnified
 from mer_zoo.preprocessing.faces import Aligner
 from mer_zoo.preprocessing.forms import Array, cook_clip
 from mer_zoo.preprocessing.video import Film, Source, open_film
-from mer_zoo.types import InputSpec, spec_of
+from mer_zoo.types import InputSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,19 +152,12 @@ def predict(
         FaceError: If no window shows a face.
         WeightsError: If a name has no weights.
     """
-    if not isinstance(model, str | nn.Module):
-        raise InputError(f"model is a {type(model).__name__}; expected a module, or a name such as 'ststnet.synth_3'.")
-    network = create_model(model, pretrained=True) if isinstance(model, str) else model
-    training = network.training
-    network.eval()
-    try:
+    with asked(model) as network:
         return _predict(network, open_film(source, fps), clip, aligner or Aligner(), seconds)
-    finally:
-        network.train(training)
 
 
 def _predict(network: nn.Module, film: Film, clip: Clip | None, aligner: Aligner, seconds: float) -> Prediction:
-    spec = _spec(network)
+    spec = eaten_by(network)
     if not isinstance(aligner, Aligner):
         raise InputError(f"aligner is {aligner!r}; expected mer_zoo.Aligner(…).")
     if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 < seconds < float("inf"):
@@ -210,8 +202,8 @@ class _Viewer:
 
     def __init__(self, network: nn.Module, spec: InputSpec, film: Film, aligner: Aligner) -> None:
         self.network, self.spec, self.film, self.aligner = network, spec, film, aligner
-        number = self._ask(torch.full((1, *spec.shape), float(spec.low))).shape[1]
-        self.classes = tuple(getattr(network, "classes", ())) or tuple(f"class {i}" for i in range(number))
+        number = logits_of(network, torch.full((1, *spec.shape), float(spec.low))).shape[1]
+        self.classes = classes_of(network, number)
 
     def look(self, part: _Part) -> tuple[Window, _Answer | None]:
         """A window, and what the network says of it if there is a face."""
@@ -236,30 +228,16 @@ class _Viewer:
 
     @torch.no_grad()
     def _probabilities(self, values: Tensor) -> Array:
-        logits = self._ask(values)[0]
-        many = all(re.fullmatch(r"AU\d+", name) for name in self.classes)
-        return np.asarray((logits.sigmoid() if many else logits.softmax(0)).numpy(), np.float32)
+        return probabilities(logits_of(self.network, values)[0], self.classes)
 
     def _looked(self, values: Tensor) -> Array:
         values = values.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(self._ask(values).max(), values)
+        (slope,) = torch.autograd.grad(logits_of(self.network, values).max(), values)
         still = values.detach()
         middle, _ = still.flatten(2).median(dim=2)
         away = still - middle.reshape(*still.shape[:2], *[1] * (still.ndim - 2))
         weight = (slope * away).abs()[0].flatten(0, -3).sum(0)
         return np.asarray((weight / weight.max().clamp(min=1e-12)).numpy(), np.float32)
-
-    def _ask(self, values: Tensor) -> Tensor:
-        return cast(Tensor, self.network(values.to(next(self.network.parameters()).device)).float().cpu())
-
-
-def _spec(network: nn.Module) -> InputSpec:
-    spec = spec_of(network)
-    if spec is None or spec.unnamed:
-        raise InputError(
-            f"{type(network).__name__} does not say what it eats; set model.input_spec = mer_zoo.InputSpec(…)."
-        )
-    return spec
 
 
 def _parts(film: Film, clip: Clip | None, seconds: float) -> Iterator[_Part]:

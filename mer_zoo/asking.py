@@ -1,0 +1,69 @@
+"""What it takes to ask one network about one clip: which network, what it eats, and what its answer means."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mer_zoo.errors import InputError
+from mer_zoo.models import create_model
+from mer_zoo.types import InputSpec, spec_of
+
+UNIT = re.compile(r"AU\d+")
+
+
+@contextmanager
+def asked(model: nn.Module | str) -> Iterator[nn.Module]:
+    """The network, in evaluation mode as long as this lasts.
+
+    Args:
+        model: A model, or the name of one with weights, such as ``ststnet.synth_3``.
+
+    Raises:
+        InputError: If it is neither.
+        WeightsError: If a name has no weights.
+    """
+    if not isinstance(model, str | nn.Module):
+        raise InputError(f"model is a {type(model).__name__}; expected a module, or a name such as 'ststnet.synth_3'.")
+    network = create_model(model, pretrained=True) if isinstance(model, str) else model
+    training = network.training
+    network.eval()
+    try:
+        yield network
+    finally:
+        network.train(training)
+
+
+def eaten_by(network: nn.Module) -> InputSpec:
+    """What a network says that it eats.
+
+    Raises:
+        InputError: If it does not say so.
+    """
+    spec = spec_of(network)
+    if spec is None or spec.unnamed:
+        raise InputError(
+            f"{type(network).__name__} does not say what it eats; set model.input_spec = mer_zoo.InputSpec(…)."
+        )
+    return spec
+
+
+def logits_of(network: nn.Module, values: Tensor) -> Tensor:
+    """Inputs (B, ...) on the CPU, wherever the network is -> logits (B, N) on the CPU, float32."""
+    return cast(Tensor, network(values.to(next(network.parameters()).device)).float().cpu())
+
+
+def classes_of(network: nn.Module, number: int) -> tuple[str, ...]:
+    """Names of the classes, as the network says them, or else by number."""
+    return tuple(getattr(network, "classes", ())) or tuple(f"class {i}" for i in range(number))
+
+
+def probabilities(logits: Tensor, classes: tuple[str, ...]) -> npt.NDArray[np.float32]:
+    """Logits (..., N) -> probabilities (..., N): one class of several, or each action unit for itself."""
+    units = all(UNIT.fullmatch(name) for name in classes)
+    return np.asarray((logits.sigmoid() if units else logits.softmax(-1)).detach().numpy(), np.float32)
