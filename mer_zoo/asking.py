@@ -7,7 +7,6 @@ from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
 from mer_zoo.errors import InputError

@@ -64,6 +64,7 @@ class Streams(nn.Module):
         self.register_buffer("eyes_rows", area_weights(size, *EYES), persistent=False)
         self.register_buffer("mouth_rows", area_weights(size, *MOUTH), persistent=False)
         self.eyes, self.mouth = SpaceTime(in_chans, drop_rate), SpaceTime(in_chans, drop_rate)
+        self.eyes.rows, self.mouth.rows = EYES, MOUTH
 
     def regions(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Eyes, and nose and mouth, of a clip: (B, C, T, H, W) -> two of (B, C, T, 32, 32)."""

@@ -50,6 +50,8 @@ def pooled(frames: int, size: int) -> tuple[int, int]:
 class SpaceTime(nn.Module):
     """Convolution - max-pool - ReLU - dropout: (B, C, T, H, W) -> (B, 32, (T - 14) / 3, (H - 2) / 3, (W - 2) / 3)."""
 
+    rows: tuple[float, float] = (0.0, 1.0)  # of the face that its maps show: upper and lower edge, as fractions
+
     def __init__(self, in_chans: int, drop_rate: float) -> None:
         super().__init__()
         self.conv = nn.Conv3d(in_chans, WIDTH, KERNEL)
