@@ -74,7 +74,7 @@ def confusion_matrix(matrix: Ints, classes: Sequence[str]) -> Figure:
         )
     figure, slanted = _square(classes)
     axes = figure.subplots()
-    _cells(axes, matrix)
+    cells(axes, matrix)
     axes.set(aspect="equal", xlabel="predicted class", ylabel="true class", ylim=(size, 0))
     axes.set_title(f"{counted(matrix.sum(), 'clip')}, % of each row")
     middles = np.arange(size) + 0.5
@@ -92,11 +92,11 @@ def _square(classes: Sequence[str]) -> tuple[Figure, bool]:
     side = min(1.2, max(0.62, 4.2 / len(classes)))  # inches of a cell
     slanted = longest > side
     width, height = min(max(longest, 0.8), 1.5) + 1, 1.2 + slanted * 0.7 * min(longest, 2)
-    cells = len(classes) * side
-    return Figure((cells + width, cells + height), layout="constrained"), slanted
+    inside = len(classes) * side
+    return Figure((inside + width, inside + height), layout="constrained"), slanted
 
 
-def _cells(axes: Axes, matrix: Ints) -> None:
+def cells(axes: Axes, matrix: Ints) -> None:
     """Counts with their shares of the row, on shades of the share."""
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     pale = 1.6  # black stands out from the darkest cell, too: contrast of 6 (WCAG 2, 1.4.3)

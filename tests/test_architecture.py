@@ -95,7 +95,7 @@ ARROWS = {
     "asking": {"types", "models"},
     "prediction": {"types", "asking", "preprocessing", "prediction_picture"},
     "explaining": {"types", "asking", "explanation_picture", "preprocessing"},
-    "explanation_picture": {"explaining", "figures", "prediction_picture", "synth"},
+    "explanation_picture": {"explaining", "figures", "specs"},
     "prediction_picture": {"figures", "prediction"},
     "cards": {"types", "models"},
     "hub": {"types", "models", "cards"},

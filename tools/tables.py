@@ -109,6 +109,23 @@ def weights() -> list[list[str]]:
     return rows
 
 
+def scored() -> list[list[str]]:
+    """Every network that docs/results.md has a score of, with the support-vector machine's on the same clips."""
+    rows = [["name", "weights", "kind of input", "UF1, mean over seeds", "SVM's", "on"]]
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    sections = {"40 real persons": "## Flow networks", "12 rendered persons": "## Networks for clips"}
+    for clips, heading in sections.items():
+        lines = page.partition(heading)[2].partition("\n## ")[0].splitlines()
+        table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+        place = {name: i for i, name in enumerate(table[0])}
+        for cells in table[2:]:
+            name = cells[0].strip("`").split()[0]
+            if name in mer_zoo.list_models():
+                size, kind = cells[place["weights"]], mer_zoo.input_spec(name).kind
+                rows.append([cells[0], size, kind, cells[place["UF1"]], cells[place["SVM's UF1"]], clips])
+    return rows
+
+
 def tuning() -> list[list[str]]:
     """What weights for flow add on real persons, as their card says."""
     card = (SHIPPED / "ststnet.synth_3.md").read_text(encoding="utf-8")
@@ -226,6 +243,7 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "rivals": rivals,
     "kinds": kinds,
     "weights": weights,
+    "scored": scored,
     "tuning": tuning,
     "corpora": corpora,
     "flags": flags,
