@@ -1,4 +1,4 @@
-"""Whether maps lie where the face moves, and whether they depend on weights: python benchmarks/explain.py [--persons 20].
+"""Whether maps lie where the face moves, and depend on weights: python benchmarks/explain.py [--persons 20].
 
 Rendered clips of persons whom no weights have seen, preset `default` with a head that rests and eyes that neither blink
 nor jump, so that what moves is the expression. The moving region are places whose true motion from onset to apex is at
@@ -40,7 +40,8 @@ class Seen:
 
     def row(self, name: str) -> str:
         """One line of the table."""
-        means = [np.mean(values) for values in (self.area, self.truth, *self.shares.values(), self.alike, self.hits)]
+        found: list[list[Any]] = [self.area, self.truth, *self.shares.values(), self.alike, self.hits]
+        means = [float(np.mean(values)) for values in found]
         return f"| `{name}` | {len(self.area)} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |"
 
 

@@ -1,7 +1,7 @@
 """Draw docs/overview.png and docs/explain.png: python tools/overview.py [--out runs/overview].
 
 The README's picture: above, one rendered clip, its flow, and what `explain` says of it; below, the report of the
-README's five lines (STSTNet on `synthetic-3`, a fresh network for each person left out). The other: that clip explained.
+README's five lines (STSTNet on `synthetic-3`, a fresh network for each person left out). The other: the clip explained.
 All of it is made by the library when this runs.
 """
 
@@ -80,7 +80,7 @@ def draw_report(figure: Any, report: mer_zoo.Report) -> None:
 
 def draw_scores(axes: Axes, scores: dict[str, Any]) -> None:
     """A dot and a 95 % interval for each."""
-    for y, (name, each) in enumerate(scores.items()):
+    for y, each in enumerate(scores.values()):
         value, ends = each["uf1"], each["intervals_95"]["uf1"]
         colour = BLUE if not y else GREY
         axes.plot(ends, [y, y], color=colour, linewidth=2)
