@@ -185,6 +185,8 @@ def test_too_few_frames_or_pixels_are_named() -> None:
             mer_zoo.create_model(name, size=31)
         with pytest.raises(InputError, match=f"{name} cannot take 0 frames"):
             mer_zoo.create_model(name, num_frames=0)
+    with pytest.raises(InputError, match="r3d_18 cannot take '8' frames; it needs 1 or more"):
+        mer_zoo.create_model("r3d_18", num_frames="8")
 
 
 @torch.no_grad()

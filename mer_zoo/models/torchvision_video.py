@@ -133,8 +133,8 @@ class VideoNetwork(ZooModel):
     def _check(self, original: str, frames: int, size: int) -> None:
         """Refuse clips that the layers cannot take."""
         for found, least, unit in ((frames, self.least_frames, "frames"), (size, LEAST_SIZE, "pixels a side")):
-            if found < least:
-                raise InputError(f"{original} cannot take {found} {unit}; it needs {least} or more.")
+            if isinstance(found, bool) or not isinstance(found, int) or found < least:
+                raise InputError(f"{original} cannot take {found!r} {unit}; it needs {least} or more.")
 
     def _widen(self, in_chans: int) -> None:
         """Replace the first convolution by one of as many channels, drawn as torchvision draws it."""
