@@ -156,7 +156,8 @@ def make(backbone: str, in_chans: int, size: int, **options: Any) -> Any:
     except (AssertionError, TypeError, ValueError) as error:
         raise InputError(
             f"timm cannot make {backbone!r} for {size} pixels and options {options}: {error}. Its own size is "
-            f"{cfg.input_size[-1] if cfg else 'unknown'}. It takes single images; for clips there are r3d_18 and others."
+            f"{cfg.input_size[-1] if cfg else 'unknown'}. It takes single images; for clips there are r3d_18 and "
+            "others."
         ) from error
 
 
