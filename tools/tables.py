@@ -39,7 +39,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
 from cost_tables import recorded, table_of_costs, table_of_rivals  # noqa: E402
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 
 def models() -> list[list[str]]:
@@ -216,6 +217,36 @@ def published_numbers() -> list[list[str]]:
     return rows
 
 
+def scores() -> list[list[str]]:
+    """What networks score on real flow, the short form of the table of docs/results.md."""
+    wanted = ("network", "weights", "UF1", "SVM's UF1", "CPU minutes of training a seed")
+    head, *body = _rows_of("results.md", "## Flow networks on real optical flow")
+    return [[row[head.index(column)] for column in wanted] for row in (head, *body)]
+
+
+def prices() -> list[list[str]]:
+    """What 30 epochs over all folds of every protocol take, by the steps that docs/scaling.md measured."""
+    steps = {row[0]: float(row[2]) for row in _rows_of("scaling.md", "## Measured on a CPU") if row[1] == "loop"}
+    rows = [["protocol", "clips", "folds", *(f"`{network}`, CPU minutes" for network in steps)]]
+    for name in mer_zoo.list_protocols():
+        protocol = mer_zoo.get_protocol(name)
+        clips, folds = sum(counts.clips for counts in protocol.counts.values()), _folds(protocol)
+        if clips and folds:
+            minutes = [clips * (folds - 1) * 30 * step / 60_000 for step in steps.values()]
+            rows.append([f"`{name}`", f"{clips:,}", str(folds), *(f"{each:.2g}" for each in minutes)])
+    return rows
+
+
+def api() -> list[list[str]]:
+    """Every public name: where it is described, and the first line of its docstring."""
+    rows = [["name", "what it is"]]
+    for page in re.findall(r"^api/\w+$", (DOCS / "api.md").read_text(), re.MULTILINE):
+        names = re.findall(r"^\.\. auto\w+:: mer_zoo\.(\w+)$", (DOCS / f"{page}.md").read_text(), re.MULTILINE)
+        for name in names:
+            rows.append([f"[`{name}`]({page}.md)", _first_line(getattr(mer_zoo, name)).replace("``", "`")])
+    return rows
+
+
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "backends": backends,
     "rules": rules,
@@ -234,7 +265,28 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "protocols": protocols,
     "knobs": knobs,
     "emotions": emotions,
+    "scores": scores,
+    "prices": prices,
+    "api": api,
 }
+
+
+def _rows_of(page: str, heading: str) -> list[list[str]]:
+    """Head and rows of the first table under a heading of docs/."""
+    part = (DOCS / page).read_text().partition(f"{heading}\n")[2]
+    lines = re.findall(r"^\|(?!---).*(?=\|$)", part.partition("\n## ")[0].partition("|\n\n")[0] + "|", re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def _folds(protocol: mer_zoo.Protocol) -> int | None:
+    """How many folds a protocol has on the clips of its publication; None where that does not say."""
+    persons = [counts.subjects for counts in protocol.counts.values()]
+    maker = protocol.fold_maker
+    if isinstance(maker, partial):
+        return int(maker.keywords["k"])
+    if maker is mer_zoo.folds.leave_one_corpus_out:
+        return len(persons)
+    return None if None in persons else sum(number or 0 for number in persons)
 
 
 def _size(counts: Counts) -> str:
@@ -257,8 +309,8 @@ def _attribute(kind: type, name: str) -> str:
     return " ".join(found[1].split()).replace("``", "`") if found else ""
 
 
-def _first_line(function: Callable[..., object]) -> str:
-    return (inspect.getdoc(function) or "").splitlines()[0]
+def _first_line(described: object) -> str:
+    return (inspect.getdoc(described) or "").splitlines()[0]
 
 
 def _markdown(rows: list[list[str]]) -> str:
