@@ -89,7 +89,7 @@ class Prediction:
 
     @cached_property
     def table(self) -> "pd.DataFrame":
-        """A row for each window, with onset, apex, offset, seconds (of the apex), p_<class>, faces, why there is none."""
+        """A row a window, with onset, apex, offset, seconds (of the apex), p_<class>, faces, why there is none."""
         import pandas as pd
 
         rows = [

@@ -10,6 +10,7 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 
@@ -22,11 +23,16 @@ SHARE, CLIPS = 0.15, 6  # how far apart scores, and numbers of clips among 60, m
 def printed(example: str) -> str:
     """What an example says, without the versions that it ran with."""
     command = [sys.executable, f"examples/{example}.py"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)  # noqa: S603  # our own file
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     kept = [line.rstrip() for line in done.stdout.splitlines() if not line.startswith("- Versions:")]
     return "\n".join(kept).strip() + "\n"
+
+
+def fill(text: str, outputs: Mapping[str, str]) -> str:
+    """A page with every output in it put anew."""
+    return OUTPUT.sub(lambda found: f"{found[1]}{outputs[found[2]]}{found[4]}", text)
 
 
 def differences(shown: str, now: str) -> list[str]:
@@ -63,7 +69,7 @@ def main() -> int:
         for _, name, shown, _ in OUTPUT.findall(text):
             stale += [f"{page.name}, {name}:\n{each}" for each in differences(shown, outputs[name])]
         if not check:
-            page.write_text(OUTPUT.sub(lambda found: f"{found[1]}{outputs[found[2]]}{found[4]}", text))
+            page.write_text(fill(text, outputs))
     print("\n".join(stale) or "Every page shows what the examples print.")
     return int(check and bool(stale))
 

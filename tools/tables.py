@@ -232,8 +232,8 @@ def prices() -> list[list[str]]:
         protocol = mer_zoo.get_protocol(name)
         clips, folds = sum(counts.clips for counts in protocol.counts.values()), _folds(protocol)
         if clips and folds:
-            minutes = [clips * (folds - 1) * 30 * step / 60_000 for step in steps.values()]
-            rows.append([f"`{name}`", f"{clips:,}", str(folds), *(f"{each:.2g}" for each in minutes)])
+            minutes = [_two_digits(clips * (folds - 1) * 30 * step / 60_000) for step in steps.values()]
+            rows.append([f"`{name}`", f"{clips:,}", str(folds), *minutes])
     return rows
 
 
@@ -242,8 +242,7 @@ def api() -> list[list[str]]:
     rows = [["name", "what it is"]]
     for page in re.findall(r"^api/\w+$", (DOCS / "api.md").read_text(), re.MULTILINE):
         names = re.findall(r"^\.\. auto\w+:: mer_zoo\.(\w+)$", (DOCS / f"{page}.md").read_text(), re.MULTILINE)
-        for name in names:
-            rows.append([f"[`{name}`]({page}.md)", _first_line(getattr(mer_zoo, name)).replace("``", "`")])
+        rows += [[f"[`{n}`]({page}.md)", _first_line(getattr(mer_zoo, n)).replace("``", "`")] for n in names]
     return rows
 
 
@@ -289,6 +288,10 @@ def _folds(protocol: mer_zoo.Protocol) -> int | None:
     return None if None in persons else sum(number or 0 for number in persons)
 
 
+def _two_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def _size(counts: Counts) -> str:
     return f"{counts.clips:,}" if counts.subjects is None else f"{counts.clips:,} ({counts.subjects})"
 
@@ -328,10 +331,15 @@ def fill(text: str) -> str:
     )
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--check", action="store_true")
+    return words
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
+    check = parser().parse_args().check
     stale = []
     for page in PAGES:
         text = page.read_text()
