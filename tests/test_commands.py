@@ -70,7 +70,8 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
 
 def _specimens(words: list[str], place: Path) -> None:
     """Draw what a command reads, where nothing lies."""
-    named = [tuple(word.split("=")) for word in words if word.partition("=")[0] in CORPORA.names()]
+    parts = [word.partition("=") for word in words]
+    named = [(name, folder) for name, equals, folder in parts if equals and name in CORPORA.names()]
     named += [pair for pair in pairwise(words) if pair[0] in CORPORA.names() and words[0] == "verify"]
     named += [(flag[2:], folder) for flag, folder in pairwise(words) if flag[2:] in CORPORA.names()]
     if "--corpus" in words:
