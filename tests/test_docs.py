@@ -2,11 +2,15 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,6 +89,25 @@ def test_examples_in_docstrings(name: str) -> None:
     assert (
         doctest.testmod(importlib.import_module(name), extraglobs={"np": importlib.import_module("numpy")}).failed == 0
     )
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings_describe_arguments_that_are_there(name: str) -> None:
+    """Those of functions, methods, and classes by their constructor."""
+    for described in _documented(importlib.import_module(name)):
+        part = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(described) or "", re.DOTALL | re.MULTILINE)
+        named = re.findall(r"^    \*{0,2}(\w+): ", part[1], re.MULTILINE) if part else []
+        assert set(named) <= set(inspect.signature(described).parameters), described
+
+
+def _documented(module: ModuleType) -> Iterator[Any]:
+    """Functions and classes of a module, and their methods."""
+    own = [each for each in vars(module).values() if getattr(each, "__module__", "") == module.__name__]
+    for each in own:
+        if inspect.isfunction(each) or inspect.isclass(each):
+            yield each
+        if inspect.isclass(each):
+            yield from (method for method in vars(each).values() if inspect.isfunction(method))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
