@@ -96,8 +96,8 @@ def test_docstrings_describe_arguments_that_are_there(name: str) -> None:
     """Those of functions, methods, and classes by their constructor."""
     for described in _documented(importlib.import_module(name)):
         part = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(described) or "", re.DOTALL | re.MULTILINE)
-        named = re.findall(r"^    \*{0,2}(\w+): ", part[1], re.MULTILINE) if part else []
-        assert set(named) <= set(inspect.signature(described).parameters), described
+        for argument in re.findall(r"^    \*{0,2}(\w+): ", part[1], re.MULTILINE) if part else ():
+            assert argument in inspect.signature(described).parameters, f"{described}: {argument}"
 
 
 def _documented(module: ModuleType) -> Iterator[Any]:
