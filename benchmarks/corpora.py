@@ -66,11 +66,16 @@ def listings(root: Path) -> Counter[str]:
     return counted
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--clips", type=int, default=10_000)
+    words.add_argument("--frames", type=int, default=50)
+    return words
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=10_000)
-    parser.add_argument("--frames", type=int, default=50)
-    words = parser.parse_args()
+    words = parser().parse_args()
     above = Path(tempfile.mkdtemp())
     root = above / "CASME2"
     try:

@@ -24,12 +24,17 @@ from mer_zoo.seeds import one_thread
 CLASSES = ("negative", "positive", "surprise")
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--rounds", type=int, default=3)
+    words.add_argument("--persons", type=int, default=24)
+    words.add_argument("--epochs", type=int, default=mer_zoo.Recipe().epochs)
+    return words
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--persons", type=int, default=24)
-    parser.add_argument("--epochs", type=int, default=mer_zoo.Recipe().epochs)
-    args = parser.parse_args()
+    args = parser().parse_args()
     os.environ["CI"] = "1"  # no bars
     roots = {"synthetic_flow": mer_zoo.open_corpus("synthetic_flow", subjects=args.persons)}
 

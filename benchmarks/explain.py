@@ -45,10 +45,15 @@ class Seen:
         return f"| `{name}` | {len(self.area)} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |"
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words it takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--persons", type=int, default=20, help="three clips each (%(default)s)")
+    return words
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--persons", type=int, default=20, help="three clips each (%(default)s)")
-    args = parser.parse_args()
+    args = parser().parse_args()
     torch.set_num_threads(1)
     print("| weights | clips | area | true motion | HiResCAM | Grad-CAM | HiResCAM, shuffled | correlation | region |")
     print("|---|---|---|---|---|---|---|---|---|")

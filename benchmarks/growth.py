@@ -90,11 +90,16 @@ def _panel(axis: Axes, points: list[tuple[int, str, float]], joined: bool) -> No
     axis.grid(alpha=0.3)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--figure", type=Path, help="folder of growth.png and growth.svg")
+    words.add_argument("--most", type=int, default=10**9, help="leave out what grows beyond this (to try the command)")
+    return words
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--figure", type=Path, help="folder of growth.png and growth.svg")
-    parser.add_argument("--most", type=int, default=10**9, help="leave out what grows beyond this (to try the command)")
-    args = parser.parse_args()
+    args = parser().parse_args()
     rows = []
     print("| what grows | to | network | backend | CPU seconds | peak MB |\n|---|---|---|---|---|---|")
     for what, to, case in cases():

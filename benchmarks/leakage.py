@@ -26,16 +26,20 @@ RECIPE = mer_zoo.Recipe(epochs=60, batch_size=256, lr=1e-3, optimizer="adam")
 HONEST, LEAKY, NULL, SVM = "#0072B2", "#D55E00", "#999999", "#009E73"  # of Okabe and Ito
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--flow", type=Path, help="the flow images of MEGC 2019, as published")
-    parser.add_argument("--persons", type=int, default=16, help="rendered ones (%(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/leakage"))
-    parser.add_argument("--figure", type=Path, default=Path("docs"), help="folder of leakage.png and leakage.svg")
-    args = parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--flow", type=Path, help="the flow images of MEGC 2019, as published")
+    words.add_argument("--persons", type=int, default=16, help="rendered ones (%(default)s)")
+    words.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    words.add_argument("--jobs", type=int, default=2)
+    words.add_argument("--out", type=Path, default=Path("runs/leakage"))
+    words.add_argument("--figure", type=Path, default=Path("docs"), help="folder of leakage.png and leakage.svg")
+    return words
 
+
+def main() -> None:
+    args = parser().parse_args()
     rendered = {"synthetic": mer_zoo.open_corpus("synthetic", subjects=args.persons, clips_per_subject=9)}
     tasks: dict[str, tuple[str, dict[str, Any]]] = {"rendered persons": ("synthetic-3", rendered)}
     if args.flow:

@@ -219,13 +219,18 @@ def measure(case: Case, folder: Path, device: torch.device, rounds: int) -> list
     return lines
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--rounds", type=int, default=5)
+    words.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    words.add_argument("--only", choices=[case.model for case in CASES], help="one of the two")
+    words.add_argument("--folds", type=int, help="of one sample, other than the two that are taken by default")
+    return words
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--only", choices=[case.model for case in CASES], help="one of the two")
-    parser.add_argument("--folds", type=int, help="of one sample, other than the two that are taken by default")
-    args = parser.parse_args()
+    args = parser().parse_args()
     torch.set_num_threads(1)
     device = place_of(args.device)
     clock = "CPU" if args.device == "cpu" else "wall"

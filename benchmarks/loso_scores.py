@@ -198,18 +198,22 @@ def chosen(entries: Sequence[Entry], args: argparse.Namespace) -> list[Entry]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", choices=("flow", "clips"))
-    parser.add_argument("path", type=Path, nargs="?", help="of flow: the images as published")
-    parser.add_argument("--only", nargs="+", help="names of networks; all if none is given")
-    parser.add_argument("--seeds", type=int, nargs="+", help="those of each row if none is given")
-    parser.add_argument("--epochs", type=int, help="other than the recipes' (to try the command)")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/loso_scores"))
-    parser.add_argument("--table", action="store_true", help="train nothing")
-    args = parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("corpus", choices=("flow", "clips"))
+    words.add_argument("path", type=Path, nargs="?", help="of flow: the images as published")
+    words.add_argument("--only", nargs="+", help="names of networks; all if none is given")
+    words.add_argument("--seeds", type=int, nargs="+", help="those of each row if none is given")
+    words.add_argument("--epochs", type=int, help="other than the recipes' (to try the command)")
+    words.add_argument("--jobs", type=int, default=2)
+    words.add_argument("--out", type=Path, default=Path("runs/loso_scores"))
+    words.add_argument("--table", action="store_true", help="train nothing")
+    return words
 
+
+def main() -> None:
+    args = parser().parse_args()
     task = task_of(args)
     entries = chosen(task.entries, args)
     desk = Desk(replace(task, entries=entries), args.out / args.corpus, args.jobs)

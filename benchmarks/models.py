@@ -165,16 +165,20 @@ def _count_anew() -> None:
     RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="all if none is given")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--gigabytes", type=float, default=6)
-    parser.add_argument("--write", action="store_true")
-    parser.add_argument("--counts", action="store_true", help="measure nothing, count anew what is in models.json")
-    args = parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("names", nargs="*", metavar="NAME", help="all if none is given")
+    words.add_argument("--rounds", type=int, default=5)
+    words.add_argument("--seconds", type=float, default=20)
+    words.add_argument("--gigabytes", type=float, default=6)
+    words.add_argument("--write", action="store_true")
+    words.add_argument("--counts", action="store_true", help="measure nothing, count anew what is in models.json")
+    return words
 
+
+def main() -> None:
+    args = parser().parse_args()
     if args.counts:
         _count_anew()
         return

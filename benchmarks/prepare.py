@@ -49,19 +49,25 @@ HEIGHT, WIDTH, QUALITY, NOISE = 280, 230, 97, 1.7  # of the jpg; together about 
 TIMES = 4  # as many clips, to part what a clip costs from what starting costs
 
 
+PARTS = ("flow", "clips", "reading")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
+    words.add_argument("--clips", type=int, default=60, help="in the smaller corpus; the larger has four times as many")
+    words.add_argument("--rounds", type=int, default=3)
+    return words
+
+
 def main() -> None:
+    args = parser().parse_args()
     parts: dict[str, Callable[[argparse.Namespace], Iterable[str]]] = {
         "flow": lambda _: alone(flow),
         "clips": clips,
         "reading": lambda args: alone(reading, args.rounds),
     }
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*parts, []], metavar="PART")
-    parser.add_argument(
-        "--clips", type=int, default=60, help="in the smaller corpus; the larger has four times as many"
-    )
-    parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
     os.environ |= {"CI": "1", "OMP_NUM_THREADS": "1"}  # no bars, and one thread a process
     for name in args.parts or parts:
         print(f"\n{name}\n", flush=True)

@@ -45,11 +45,16 @@ def predictions(images: Path, weights: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("images", type=Path)
+    words.add_argument("weights", type=Path)
+    return words
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", type=Path)
-    parser.add_argument("weights", type=Path)
-    args = parser.parse_args()
+    args = parser().parse_args()
     facts = mer_zoo.report(predictions(args.images, args.weights), "megc2019").to_dict()
     for name, found in {"all": facts["pooled"], **facts["corpora"]}.items():
         print(f"{name}: {', '.join(f'{score} {found[score]:.4f}' for score in EXPECTED)}")

@@ -25,20 +25,28 @@ from mer_zoo.training import ClipDataset, fit, predict
 THREE = mer_zoo.get_protocol("synthetic-3")
 
 
+PARTS = ("speed", "flow", "families", "transfer")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
+    words.add_argument("--flow", type=Path, help="the flow images of MEGC 2019, as published")
+    words.add_argument("--subjects", type=int, default=120, help="persons to learn from")
+    words.add_argument("--epochs", type=int, default=10, help="of the clip network")
+    words.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    return words
+
+
 def main() -> None:
+    args = parser().parse_args()
     parts: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
         "speed": speed,
         "flow": flow,
         "families": families,
         "transfer": transfer,
     }
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*parts, []], metavar="PART")
-    parser.add_argument("--flow", type=Path, help="the flow images of MEGC 2019, as published")
-    parser.add_argument("--subjects", type=int, default=120, help="persons to learn from")
-    parser.add_argument("--epochs", type=int, default=10, help="of the clip network")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    args = parser.parse_args()
     torch.set_num_threads(1)
     for name in args.parts or parts:
         print(f"\n{name}\n", flush=True)

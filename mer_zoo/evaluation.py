@@ -89,7 +89,7 @@ def evaluate(
         i_know_this_leaks: Must be True for a selection that leaks.
 
     Returns:
-        One row a clip: ``key, corpus, subject, clip, fold, target, pred, p_<class>…``; ``target`` and ``pred`` are
+        One row a clip, ``key, corpus, subject, clip, fold, target, pred, p_<class>…``; ``target`` and ``pred`` are
         class indices. For action units ``target_<class>…, pred_<class>…`` instead, 0 or 1, a unit being predicted from
         a probability of one half. Repeated folds add ``repeat``; a selection that leaks ``note``, which says so; failed
         folds ``error``, and ``pred`` is -1 there. ``attrs`` say how it was made (``run``), what the baselines predict

@@ -42,7 +42,7 @@ Answer = Callable[[Tensor], Tensor]
 def export_model(model_or_name: nn.Module | str, file: str | Path, *, format: str = "onnx") -> Path:  # noqa: A002
     """Write a network as one file that runs without this library.
 
-    It maps ``clips``, float32 (B, *input_spec.shape) with any B from 1 up, to ``logits`` (B, num_classes), or to
+    It maps ``clips``, float32 ``(B, *input_spec.shape)`` with any B from 1 up, to ``logits`` (B, num_classes), or to
     ``features`` where the model has no classes. They are those of the network in evaluation mode and float32; this is
     tried before anything is written. Beside ``NAME.onnx`` comes ``NAME.onnx.json``, beside ``NAME.pt2``
     ``NAME.pt2.json``: input spec, classes, what the weights have seen, and the file's sha256. ONNX has the same in its

@@ -88,7 +88,7 @@ class Prediction:
 
     @cached_property
     def table(self) -> "pd.DataFrame":
-        """A row for each window: onset, apex, offset, seconds (of the apex), p_<class>, faces, why there is none."""
+        """A row a window, with onset, apex, offset, seconds (of the apex), p_<class>, faces, why there is none."""
         import pandas as pd
 
         rows = [

@@ -163,7 +163,7 @@ class InputSpec:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The tensor's shape without the batch: (C, H, W) for one image, else (C, T, H, W)."""
+        """The tensor's shape without the batch, (C, H, W) for one image, else (C, T, H, W)."""
         time = (self.frames,) if self.in_time else ()
         return (len(self.channels), *time, self.size, self.size)
 
@@ -175,7 +175,7 @@ class InputSpec:
         return dataclasses.replace(self, channels=frames.get(number, tuple(f"channel{i}" for i in range(number))))
 
     def check(self, batch: Any) -> None:
-        """Refuse a batch, tensor or array (B, *shape), whose shape or values this spec does not allow.
+        """Refuse a batch, tensor or array ``(B, *shape)``, whose shape or values this spec does not allow.
 
         Raises:
             InputError: If the shape differs, a value is not finite or lies outside ``low..high``, or everything
@@ -192,7 +192,7 @@ class InputSpec:
             raise InputError(f"The values span {low:g}..{high:g}; {expected}. Do not divide by 255.")
 
     def check_shape(self, batch: Any) -> None:
-        """Refuse a batch whose shape is not (B, *shape).
+        """Refuse a batch whose shape is not ``(B, *shape)``.
 
         Raises:
             InputError: If it is not, or if the batch is empty.

@@ -35,7 +35,7 @@ class ClipDataset(Dataset[tuple[Tensor, int | Tensor, int]]):
     """Cooked clips in memory. An item is (input tensor, target, position), the target of units being a tensor (U,).
 
     Attributes:
-        inputs: (N, *spec.shape), float32.
+        inputs: ``(N, *spec.shape)``, float32.
         targets: N class indices; or, for action units, N tuples of 0 or 1 for each.
         samples: The N samples.
         spec: What the inputs are.

@@ -126,7 +126,7 @@ class Sample:
 
     @property
     def person(self) -> str:
-        """``corpus/subject``: subject 6 of SAMM is not subject 6 of SMIC."""
+        """Written ``corpus/subject``, since subject 6 of SAMM is not subject 6 of SMIC."""
         return f"{self.corpus}/{self.subject}"
 
     @property

@@ -53,7 +53,7 @@ class UnitReport(Scored):
 
     @property
     def f1_of_always(self) -> float:
-        """What ``f1`` would be if every unit were called in every clip: the score to beat."""
+        """What ``f1`` would be if every unit were called in every clip, which is the score to beat."""
         there = self.tally[:, 0] + self.tally[:, 2]
         return float(np.mean(2 * there / (there + self.tally.sum(axis=1))))
 
@@ -79,7 +79,7 @@ class UnitReport(Scored):
 
     @cached_property
     def _drawn(self) -> npt.NDArray[np.float64]:
-        """F1 of each unit when persons are drawn anew: (draws, U)."""
+        """F1 of each unit when persons are drawn anew, (draws, U)."""
         pooled = [metrics.bootstrap(self._people[:, unit]) for unit in range(self._people.shape[1])]
         return f1_per_unit(_tally(np.stack(pooled, axis=1)))
 

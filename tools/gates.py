@@ -169,13 +169,18 @@ def from_weights(name: str, models: list[Any], seed: int) -> Any:
     return fresh
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("name", choices=list(PLANS))
+    words.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    words.add_argument("--flow", type=Path, help="the flow images of MEGC 2019, as published")
+    words.add_argument("--out", type=Path, default=Path("runs/pretrain"))
+    return words
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=list(PLANS))
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
-    parser.add_argument("--flow", type=Path, help="the flow images of MEGC 2019, as published")
-    parser.add_argument("--out", type=Path, default=Path("runs/pretrain"))
-    args = parser.parse_args()
+    args = parser().parse_args()
     torch.set_num_threads(1)
     plans = [replace(PLANS[args.name], seed=seed) for seed in SEEDS]
     pool = pool_of(plans[0].clips, args.out / "clips", plans[0].families)

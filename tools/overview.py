@@ -26,10 +26,15 @@ CLIP = (1, 1)  # person and clip: AU1, inner brow raiser
 RECIPE = mer_zoo.Recipe(epochs=20, lr=2e-3)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words it takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--out", type=Path, default=Path("runs/overview"), help="the run is kept here (%(default)s)")
+    return words
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/overview"), help="the run is kept here (%(default)s)")
-    args = parser.parse_args()
+    args = parser().parse_args()
     table = mer_zoo.evaluate("ststnet", "synthetic-3", recipe=RECIPE, out=args.out)
     report = mer_zoo.report(table, "synthetic-3")
     with style():

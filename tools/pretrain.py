@@ -257,19 +257,24 @@ def finished(heads: Heads, plan: Plan, pool: Pool, task: str) -> Any:
     return model.eval()
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("name", metavar="NAME.TAG", help=", ".join(f"{m}.synth_{t}" for m in PLANS for t in TASKS))
+    words.add_argument("--seed", type=int, default=0)
+    words.add_argument("--clips", type=int)
+    words.add_argument("--epochs", type=int)
+    words.add_argument("--jobs", type=int, default=2, help="processes that render")
+    words.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    words.add_argument("--out", type=Path, default=Path("runs/pretrain"))
+    return words
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", metavar="NAME.TAG", help=", ".join(f"{m}.synth_{t}" for m in PLANS for t in TASKS))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--clips", type=int)
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--jobs", type=int, default=2, help="processes that render")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=Path("runs/pretrain"))
-    args = parser.parse_args()
+    args = parser().parse_args()
     name, _, tag = args.name.partition(".synth_")
     if name not in PLANS or tag not in TASKS:
-        parser.error(f"{args.name} is none of {', '.join(f'{m}.synth_{t}' for m in PLANS for t in TASKS)}")
+        parser().error(f"{args.name} is none of {', '.join(f'{m}.synth_{t}' for m in PLANS for t in TASKS)}")
     given = {key: value for key in ("clips", "epochs") if (value := getattr(args, key)) is not None}
     plan = replace(PLANS[name], seed=args.seed, **given)
     pool = pool_of(plan.clips, args.out / "clips", plan.families, args.jobs)

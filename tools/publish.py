@@ -20,15 +20,20 @@ from mer_zoo.models._weights import CARD, CONFIG, ORGANISATION, SHIPPED, WEIGHTS
 FILES = {".safetensors": WEIGHTS, ".json": CONFIG, ".md": CARD}  # as they lie in the wheel, and on the Hub
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("organisation", metavar="ORG", help="such as mer-zoo")
+    words.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="of weights too large for the wheel")
+    words.add_argument("--public", action="store_true", help="let everybody see repositories that are made now")
+    words.add_argument("--dry-run", action="store_true", help="check everything, send nothing")
+    words.add_argument("--shipped", type=Path, default=SHIPPED, metavar="FOLDER", help="weights of the wheel")
+    return words
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """1 if any weight was not pushed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("organisation", metavar="ORG", help="such as mer-zoo")
-    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="of weights too large for the wheel")
-    parser.add_argument("--public", action="store_true", help="let everybody see repositories that are made now")
-    parser.add_argument("--dry-run", action="store_true", help="check everything, send nothing")
-    parser.add_argument("--shipped", type=Path, default=SHIPPED, metavar="FOLDER", help="weights of the wheel")
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     given = {folder.resolve().name: folder for folder in args.folders}
     names = sorted({config.stem for config in args.shipped.glob("*.json")} | set(given))
     if not names:

@@ -30,16 +30,19 @@ from mer_zoo.training import predict
 LARGEST = 5_000_000  # bytes
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "name", choices=[f"{name}.synth_{task}" for name in PLANS for task in TASKS], metavar="NAME.TAG"
-    )
-    parser.add_argument("--out", type=Path, default=Path("runs/pretrain"))
-    parser.add_argument("--to", type=Path, default=SHIPPED, help="the package's weights (%(default)s)")
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("name", choices=[f"{name}.synth_{task}" for name in PLANS for task in TASKS], metavar="NAME.TAG")
+    words.add_argument("--out", type=Path, default=Path("runs/pretrain"))
+    words.add_argument("--to", type=Path, default=SHIPPED, help="the package's weights (%(default)s)")
     large = "where weights above 5 MB go, in a folder of their own, outside of the repository (%(default)s)"
-    parser.add_argument("--large", type=Path, default=Path("~/mer-zoo-weights"), help=large)
-    args = parser.parse_args()
+    words.add_argument("--large", type=Path, default=Path("~/mer-zoo-weights"), help=large)
+    return words
+
+
+def main() -> None:
+    args = parser().parse_args()
     name, _, task = args.name.partition(".synth_")
     plan = replace(PLANS[name], seed=SEEDS[0])
     pool = pool_of(plan.clips, args.out / "clips", plan.families)

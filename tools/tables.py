@@ -39,7 +39,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
 from cost_tables import recorded, table_of_costs, table_of_rivals  # noqa: E402
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 
 def models() -> list[list[str]]:
@@ -106,23 +107,6 @@ def weights() -> list[list[str]]:
         size = f"{file.stat().st_size / 1000:.0f}" if file.exists() else "on the Hub"
         shown = [cell[0] if cell else "-" for cell in cells]
         rows.append([f"`{name}`", ", ".join(model.classes), size, metric, *shown])
-    return rows
-
-
-def scored() -> list[list[str]]:
-    """Every network that docs/results.md has a score of, with the support-vector machine's on the same clips."""
-    rows = [["name", "weights", "kind of input", "UF1, mean over seeds", "SVM's", "on"]]
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    sections = {"40 real persons": "## Flow networks", "12 rendered persons": "## Networks for clips"}
-    for clips, heading in sections.items():
-        lines = page.partition(heading)[2].partition("\n## ")[0].splitlines()
-        table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-        place = {name: i for i, name in enumerate(table[0])}
-        for cells in table[2:]:
-            name = cells[0].strip("`").split()[0]
-            if name in mer_zoo.list_models():
-                size, kind = cells[place["weights"]], mer_zoo.input_spec(name).kind
-                rows.append([cells[0], size, kind, cells[place["UF1"]], cells[place["SVM's UF1"]], clips])
     return rows
 
 
@@ -233,6 +217,50 @@ def published_numbers() -> list[list[str]]:
     return rows
 
 
+def scores() -> list[list[str]]:
+    """What networks score on real flow, the short form of the table of docs/results.md."""
+    wanted = ("network", "weights", "UF1", "SVM's UF1", "CPU minutes of training a seed")
+    head, *body = _rows_of("results.md", "## Flow networks on real optical flow")
+    return [[row[head.index(column)] for column in wanted] for row in (head, *body)]
+
+
+def scored() -> list[list[str]]:
+    """Every network that docs/results.md has a score of, with the support-vector machine's on the same clips."""
+    rows = [["network", "weights", "kind of input", "UF1, mean over seeds", "SVM's", "on"]]
+    parts = {"40 real persons": "## Flow networks on real optical flow", "12 rendered persons": "## Networks for clips on rendered faces"}
+    for clips, heading in parts.items():
+        head, *body = _rows_of("results.md", heading)
+        for row in body:
+            cell = dict(zip(head, row, strict=True))
+            name = cell["network"].strip("`").split()[0]
+            if name in mer_zoo.list_models():
+                kind = mer_zoo.input_spec(name).kind
+                rows.append([cell["network"], cell["weights"], kind, cell["UF1"], cell["SVM's UF1"], clips])
+    return rows
+
+
+def prices() -> list[list[str]]:
+    """What 30 epochs over all folds of every protocol take, by the steps that docs/scaling.md measured."""
+    steps = {row[0]: float(row[2]) for row in _rows_of("scaling.md", "## Measured on a CPU") if row[1] == "loop"}
+    rows = [["protocol", "clips", "folds", *(f"`{network}`, CPU minutes" for network in steps)]]
+    for name in mer_zoo.list_protocols():
+        protocol = mer_zoo.get_protocol(name)
+        clips, folds = sum(counts.clips for counts in protocol.counts.values()), _folds(protocol)
+        if clips and folds:
+            minutes = [_two_digits(clips * (folds - 1) * 30 * step / 60_000) for step in steps.values()]
+            rows.append([f"`{name}`", f"{clips:,}", str(folds), *minutes])
+    return rows
+
+
+def api() -> list[list[str]]:
+    """Every public name: where it is described, and the first line of its docstring."""
+    rows = [["name", "what it is"]]
+    for page in re.findall(r"^api/\w+$", (DOCS / "api.md").read_text(), re.MULTILINE):
+        names = re.findall(r"^\.\. auto\w+:: mer_zoo\.(\w+)$", (DOCS / f"{page}.md").read_text(), re.MULTILINE)
+        rows += [[f"[`{n}`]({page}.md)", _first_line(getattr(mer_zoo, n)).replace("``", "`")] for n in names]
+    return rows
+
+
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "backends": backends,
     "rules": rules,
@@ -252,7 +280,32 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "protocols": protocols,
     "knobs": knobs,
     "emotions": emotions,
+    "scores": scores,
+    "prices": prices,
+    "api": api,
 }
+
+
+def _rows_of(page: str, heading: str) -> list[list[str]]:
+    """Head and rows of the first table under a heading of docs/."""
+    part = (DOCS / page).read_text().partition(f"{heading}\n")[2]
+    lines = re.findall(r"^\|(?!---).*(?=\|$)", part.partition("\n## ")[0].partition("|\n\n")[0] + "|", re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def _folds(protocol: mer_zoo.Protocol) -> int | None:
+    """How many folds a protocol has on the clips of its publication; None where that does not say."""
+    persons = [counts.subjects for counts in protocol.counts.values()]
+    maker = protocol.fold_maker
+    if isinstance(maker, partial):
+        return int(maker.keywords["k"])
+    if maker is mer_zoo.folds.leave_one_corpus_out:
+        return len(persons)
+    return None if None in persons else sum(number or 0 for number in persons)
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _size(counts: Counts) -> str:
@@ -275,8 +328,8 @@ def _attribute(kind: type, name: str) -> str:
     return " ".join(found[1].split()).replace("``", "`") if found else ""
 
 
-def _first_line(function: Callable[..., object]) -> str:
-    return (inspect.getdoc(function) or "").splitlines()[0]
+def _first_line(described: object) -> str:
+    return (inspect.getdoc(described) or "").splitlines()[0]
 
 
 def _markdown(rows: list[list[str]]) -> str:
@@ -294,10 +347,15 @@ def fill(text: str) -> str:
     )
 
 
+def parser() -> argparse.ArgumentParser:
+    """The words that this script takes."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--check", action="store_true")
+    return words
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
+    check = parser().parse_args().check
     stale = []
     for page in PAGES:
         text = page.read_text()

@@ -34,9 +34,9 @@ def middle(clip: Frames) -> int:
 def difference_peak(clip: Frames) -> int:
     """The frame least like both ends of the clip: (T, H, W[, 3]) uint8, onset to offset -> a position, 1 to T - 1.
 
-    Greatest mean over pixels of |frame - onset| + |frame - offset|, averaged over three neighbouring frames. Light or
-    a head that drifts steadily adds as much to one part as it takes from the other; light that comes and goes misleads.
-    A clip that ends at its apex has no such frame: give all of it. Where nothing changes it is the middle.
+    Greatest mean over pixels of ``|frame - onset| + |frame - offset|``, averaged over three neighbouring frames. Light
+    or a head that drifts steadily adds as much to one part as it takes from the other; light that comes and goes
+    misleads. A clip that ends at its apex has no such frame: give all of it. Where nothing changes it is the middle.
 
     Raises:
         InputError: As ``middle`` does.

@@ -96,7 +96,7 @@ class Aligner:
 
     @property
     def says(self) -> str:
-        """All that decides on pixels, for keys of caches: method, versions, template, size and the file's hash.
+        """All that decides on pixels, for keys of caches, namely method, versions, template, size and the file's hash.
 
         Raises:
             InputError: If what the backend needs is not installed.

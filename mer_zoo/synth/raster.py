@@ -32,7 +32,7 @@ class Visible:
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """Where something shows: (size, size)."""
+        """Where something shows, (size, size)."""
         mask = np.zeros(self.size * self.size, bool)
         mask[self.pixels] = True
         return mask.reshape(self.size, self.size)
