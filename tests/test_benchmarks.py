@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, recall_score
@@ -139,3 +140,11 @@ def test_growth_in_a_table_and_a_figure(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "| persons | 16 | `ststnet` | folds |" in done.stdout
     assert (tmp_path / "growth.png").stat().st_size > 10_000
+
+
+def test_maps_of_learnt_weights_lie_where_the_face_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    seen = importlib.import_module("explain").measured("ststnet.synth_3", 2)
+    assert len(seen.area) == len(seen.hits) == 6
+    assert np.mean(seen.shares["hirescam"]) > 1.2 * np.mean(seen.area) > np.mean(seen.shares["gradcam"])
+    assert seen.row("a").count("|") == 10

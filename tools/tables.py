@@ -227,7 +227,10 @@ def scores() -> list[list[str]]:
 def scored() -> list[list[str]]:
     """Every network that docs/results.md has a score of, with the support-vector machine's on the same clips."""
     rows = [["network", "weights", "kind of input", "UF1, mean over seeds", "SVM's", "on"]]
-    parts = {"40 real persons": "## Flow networks on real optical flow", "12 rendered persons": "## Networks for clips on rendered faces"}
+    parts = {
+        "40 real persons": "## Flow networks on real optical flow",
+        "12 rendered persons": "## Networks for clips on rendered faces",
+    }
     for clips, heading in parts.items():
         head, *body = _rows_of("results.md", heading)
         for row in body:
