@@ -15,7 +15,8 @@ import pytest
 import mer_zoo
 from mer_zoo.datasets import Corpus
 
-os.environ["MER_ZOO_CACHE"] = tempfile.mkdtemp(prefix="mer-zoo-cache-")  # nothing is kept in the tester's own
+if "PYTEST_XDIST_WORKER" not in os.environ:  # nothing is kept in the tester's own, and workers share what is cooked
+    os.environ["MER_ZOO_CACHE"] = tempfile.mkdtemp(prefix="mer-zoo-cache-")
 
 
 @pytest.fixture(scope="session")
