@@ -1,6 +1,7 @@
 """Frames of a video file, a folder of pictures or an array, one after the other."""
 
 import importlib.util
+import itertools
 import logging
 import re
 from collections.abc import Iterator
@@ -33,11 +34,13 @@ class Film:
         name: For messages.
         fps: Frames a second, or None where nobody says.
         source: Where the frames are.
+        most: How many frames are read at the most; None reads all.
     """
 
     name: str
     fps: float | None
     source: Path | list[Path] | npt.NDArray[np.uint8]
+    most: int | None = None
 
     def frames(self) -> Iterator[Frame]:
         """Every frame.
@@ -46,7 +49,7 @@ class Film:
             InputError: If there is none, or one cannot be read or is of another size than the first.
         """
         shape: tuple[int, ...] | None = None
-        for number, frame in enumerate(self._each()):
+        for number, frame in enumerate(itertools.islice(self._each(), self.most)):
             if shape is not None and frame.shape[:2] != shape[:2]:
                 raise InputError(
                     f"{self.name}, frame {number}: {frame.shape[:2]} pixels; expected {shape[:2]} as the first."
