@@ -4,7 +4,7 @@ import importlib.util
 import itertools
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -108,16 +108,20 @@ def _checked(frames: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """In the order of the last number in their names."""
-    found = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES]
+    found = in_order(folder.iterdir())
     if not found:
         raise InputError(f"{folder} holds no picture ({', '.join(PICTURES)}); expected the frames of one clip.")
+    return found
+
+
+def in_order(files: Iterable[Path]) -> list[Path]:
+    """Those that are pictures, by the last number in their names."""
 
     def order(file: Path) -> tuple[int, str]:
         numbers = re.findall(r"\d+", file.stem)
         return int(numbers[-1]) if numbers else -1, file.name
 
-    return sorted(found, key=order)
+    return sorted((file for file in files if file.suffix.lower() in PICTURES), key=order)
 
 
 def _read(files: list[Path]) -> Iterator[Frame]:
