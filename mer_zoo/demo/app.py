@@ -4,7 +4,9 @@ Nothing leaves the machine: no analytics, no fonts or scripts from elsewhere, an
 the browser refuses whatever Gradio or a component would still fetch.
 """
 
+import logging
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +50,15 @@ POLICY = "; ".join(
         "form-action 'self'",
     ]
 )
+WEBCAM = {"width": {"ideal": 1280}, "height": {"ideal": 720}, "frameRate": {"ideal": 30}}
 FONTS = ["system-ui", "sans-serif"]
+
+logger = logging.getLogger("mer_zoo")
 
 
 
 class OwnOnly:
-    """Tells the browser to load from this server only, with each answer (ASGI)."""
+    """Tells the browser to load from this server only, with each answer, and logs uploads that are too large (ASGI)."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -61,6 +66,8 @@ class OwnOnly:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def send_with_policy(message: Any) -> None:
             if message["type"] == "http.response.start":
+                if message["status"] == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                    logger.warning("demo: refused: an upload larger than the limit.")
                 headers = [*message["headers"], (b"content-security-policy", POLICY.encode())]
                 message = {**message, "headers": [*headers, (b"referrer-policy", b"no-referrer")]}
             await send(message)
@@ -75,7 +82,7 @@ def build(limits: Limits | None = None) -> gr.Blocks:
     """The page, not yet served."""
     limits = limits or Limits()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as page:
-        gr.Markdown(f"# {TITLE}\n\n{INTRODUCTION}\n\n**{CAVEAT}**")
+        gr.Markdown(f"# {TITLE}\n\n{INTRODUCTION}\n\n{CAVEAT}")
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 names = choices()
@@ -135,7 +142,7 @@ def launch(limits: Limits | None = None, host: str = "127.0.0.1", port: int | No
 
 
 def _synthetic_tab(model: gr.Dropdown) -> Asked:
-    with gr.Tab("Synthetic clip"):
+    with gr.Tab("Synthetic"):
         gr.Markdown("A person who does not exist, drawn now. What is true of the clip is known, and shown.")
         preset = gr.Radio(list(PRESETS), value="default", label="How hard it is")
         with gr.Row():
@@ -152,7 +159,9 @@ def _synthetic_tab(model: gr.Dropdown) -> Asked:
 def _video_tab(model: gr.Dropdown, limits: Limits) -> Asked:
     with gr.Tab("Video or webcam"):
         label = f"Video, up to {limits.megabytes} MB; the first {limits.seconds:g} s are looked at"
-        video = gr.Video(label=label, sources=["upload", "webcam"], include_audio=True, buttons=[], height=260)
+        webcam = gr.WebcamOptions(constraints={"video": WEBCAM})
+        # Without sound Gradio would call ffmpeg; a webcam's recording has none anyway.
+        video = gr.Video(label=label, sources=["upload", "webcam"], include_audio=True, webcam_options=webcam, buttons=[])
         picture = _picture_field()
         button = gr.Button("Look at the video", variant="primary")
 
@@ -163,7 +172,7 @@ def _video_tab(model: gr.Dropdown, limits: Limits) -> Asked:
 
 
 def _frames_tab(model: gr.Dropdown, limits: Limits) -> Asked:
-    with gr.Tab("Folder of frames"):
+    with gr.Tab("Frames"):
         files = gr.File(label="Folder of the pictures of one clip, numbered", file_count="directory", height=160)
         fps = gr.Number(None, label="Frames a second", info="Empty: all pictures are one clip.", minimum=0)
         picture = _picture_field()

@@ -55,7 +55,7 @@ class Limits:
     @property
     def bytes(self) -> int:
         """Size of an uploaded file, at the most."""
-        return int(self.megabytes * 1e6)
+        return self.megabytes * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +89,11 @@ class Seen:
 
 def choices() -> list[tuple[str, str]]:
     """Networks with weights: what the page calls each, and its name."""
-    return [(f"{name}: {_named(network(name).classes)}", name) for name in list_models(pretrained=True)]
+    return [(f"{name}, {_counted(network(name).classes)}", name) for name in list_models(pretrained=True)]
 
 
-def _named(classes: Sequence[str]) -> str:
-    return f"{len(classes)} action units" if classes[0].startswith("AU") else ", ".join(classes)
+def _counted(classes: Sequence[str]) -> str:
+    return f"{len(classes)} {'action units' if classes[0].startswith('AU') else 'classes'}"
 
 
 @lru_cache

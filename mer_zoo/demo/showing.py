@@ -50,14 +50,14 @@ def result(seen: Seen) -> str:
 
 def when(prediction: Prediction, frame: int) -> str:
     """The frame's time if it is known, else its number."""
-    return f"{frame / prediction.fps:.2f} s" if prediction.fps else f"frame {frame}"
+    return f"{round(frame / prediction.fps, 2):g} s" if prediction.fps else f"frame {frame}"
 
 
 def _heading(seen: Seen) -> str:
     said = seen.prediction
     window, probabilities = said.windows[seen.best], said.probabilities[seen.best]
     leading = said.classes[int(probabilities.argmax())]
-    sentences = [f"Looks most like <strong>{escape(leading)}</strong>, {probabilities.max():.0%}."]
+    sentences = [f"Looks most like <strong>{escape(leading)}</strong>, {probabilities.max():.1%}."]
     if len(said.windows) > 1:
         sentences.append(
             f"Shown is {when(said, window.onset)} to {when(said, window.offset)}: of the {len(said.windows)} windows "
@@ -158,7 +158,7 @@ def _curves(seen: Seen) -> str:
         axes.set(xlim=(0, said.windows[-1].offset / rate), ylim=(0, 1.02), xlabel="seconds" if said.fps else "frame")
         axes.set_ylabel("probability")
         axes.grid(axis="y", color=INK, alpha=0.2)
-        figure.legend(loc="outside upper center", ncols=3, frameon=False)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True)
     svg = drawn.getvalue()

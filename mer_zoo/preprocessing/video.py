@@ -22,6 +22,8 @@ logger = logging.getLogger("mer_zoo")
 
 LEAST_SHARE = 0.9  # of the frames that a video announces, by its length, which is not exact
 
+TIMED = 120  # frames that a rate is measured on where the file does not say it
+
 Frame = npt.NDArray[np.uint8]
 Source = str | Path | npt.NDArray[Any]
 
@@ -147,10 +149,10 @@ def _rate(file: Path) -> float | None:
 
         try:
             with av.open(str(file)) as container:
-                rate = container.streams.video[0].average_rate if container.streams.video else None
+                rate = _rate_of(container)
         except (av.FFmpegError, OSError) as error:
             raise InputError(_no_video(file)) from error
-        return float(rate) if rate else None
+        return rate
     import cv2
 
     capture = cv2.VideoCapture(str(file))
@@ -163,6 +165,18 @@ def _rate(file: Path) -> float | None:
     return rate if rate and np.isfinite(rate) and rate > 0 else None
 
 
+def _rate_of(container: Any) -> float | None:
+    """What a container says, or else its first frames' times, as of webcam recordings, which browsers write as they go."""
+    if not container.streams.video:
+        return None
+    video = container.streams.video[0]
+    if video.average_rate:
+        return float(video.average_rate)
+    packets = itertools.islice(container.demux(video), TIMED)
+    times = sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None)
+    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None
+
+
 def _is_text(file: Path) -> bool:
     """Whether it begins as text does, which decoders would show as the picture of a terminal."""
     with file.open("rb") as opened:
@@ -171,7 +185,8 @@ def _is_text(file: Path) -> bool:
 
 
 def _no_video(file: Path) -> str:
-    return f'{file} is no video that can be read here; convert it to MP4 or AVI, or pip install "mer-zoo[video]".'
+    more = "" if _with_av() else ', or pip install "mer-zoo[video]"'
+    return f"{file} is no video that can be read here; convert it to MP4 or AVI{more}."
 
 
 def _say_if_short(file: Path, read: int, announced: float) -> None:
