@@ -157,8 +157,8 @@ def _synthetic_tab(model: gr.Dropdown) -> Asked:
 
 
 def _video_tab(model: gr.Dropdown, limits: Limits) -> Asked:
-    with gr.Tab("Video or webcam"):
-        label = f"Video, up to {limits.megabytes} MB; the first {limits.seconds:g} s are looked at"
+    with gr.Tab("Video"):
+        label = f"Video: up to {limits.megabytes} MB, first {limits.seconds:g} s"
         webcam = gr.WebcamOptions(constraints={"video": WEBCAM})
         # Without sound Gradio would call ffmpeg; a webcam's recording has none anyway.
         video = gr.Video(label=label, sources=["upload", "webcam"], include_audio=True, webcam_options=webcam, buttons=[])
@@ -174,7 +174,7 @@ def _video_tab(model: gr.Dropdown, limits: Limits) -> Asked:
 def _frames_tab(model: gr.Dropdown, limits: Limits) -> Asked:
     with gr.Tab("Frames"):
         files = gr.File(label="Folder of the pictures of one clip, numbered", file_count="directory", height=160)
-        fps = gr.Number(None, label="Frames a second", info="Empty: all pictures are one clip.", minimum=0)
+        fps = gr.Number(0, label="Frames a second", info="0: all pictures are one clip.", minimum=0)
         picture = _picture_field()
         button = gr.Button("Look at the frames", variant="primary")
 

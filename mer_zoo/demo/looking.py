@@ -93,7 +93,7 @@ def choices() -> list[tuple[str, str]]:
 
 
 def _counted(classes: Sequence[str]) -> str:
-    return f"{len(classes)} {'action units' if classes[0].startswith('AU') else 'classes'}"
+    return f"{len(classes)} {'units' if classes[0].startswith('AU') else 'classes'}"
 
 
 @lru_cache
@@ -133,7 +133,7 @@ def open_frames(files: Sequence[str] | None, fps: float | None, limits: Limits) 
     if not pictures:
         what = f"The {len(files)} files hold no picture" if files else "No folder is given"
         raise InputError(f"{what}; expected the frames of one clip, as {', '.join(PICTURES)}.")
-    film = Film("the folder", fps or None, pictures)
+    film = Film("The folder", fps or None, pictures)
     if film.fps is not None:
         return _beginning(film, film.fps, limits)
     if len(pictures) > MOST_PICTURES:

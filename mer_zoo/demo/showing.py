@@ -2,7 +2,6 @@
 
 import base64
 import io
-import itertools
 import re
 from html import escape
 from threading import Lock
@@ -57,7 +56,7 @@ def _heading(seen: Seen) -> str:
     said = seen.prediction
     window, probabilities = said.windows[seen.best], said.probabilities[seen.best]
     leading = said.classes[int(probabilities.argmax())]
-    sentences = [f"Looks most like <strong>{escape(leading)}</strong>, {probabilities.max():.1%}."]
+    sentences = [f"Most probable: <strong>{escape(leading)}</strong>, {probabilities.max():.1%}."]
     if len(said.windows) > 1:
         sentences.append(
             f"Shown is {when(said, window.onset)} to {when(said, window.offset)}: of the {len(said.windows)} windows "
@@ -143,19 +142,18 @@ def _curves(seen: Seen) -> str:
     """An SVG whose colours are the page's."""
     said = seen.prediction
     with _drawing, style():
-        figure = Figure((5.6, 3.2), layout="constrained")
+        figure = Figure((4.4, 3.2), layout="constrained")  # inches: on a telephone letters are still legible
         axes = figure.subplots()
         rate = said.fps or 1.0
-        times = np.array([window.apex for window in said.windows]) / rate
+        times, end = np.array([window.apex for window in said.windows]) / rate, said.windows[-1].offset / rate
         chosen = np.argsort(-np.nanmax(said.probabilities, axis=0))[:LINES]
         for index, colour, mark in zip(sorted(chosen), PLACEHOLDERS, MARKS, strict=False):
             axes.plot(times, said.probabilities[:, index], color=colour, marker=mark, ms=4, lw=1.8, label=said.classes[index])
-        half = np.diff(times).max(initial=0) / 2
-        for still, group in itertools.groupby(zip(seen.moving, times, strict=True), key=lambda part: not part[0]):
-            spans = [time for _, time in group]
-            if still:
-                axes.axvspan(spans[0] - half, spans[-1] + half, color="#000020", alpha=0.15, lw=0)
-        axes.set(xlim=(0, said.windows[-1].offset / rate), ylim=(0, 1.02), xlabel="seconds" if said.fps else "frame")
+        edges = [0.0, *(times[1:] + times[:-1]) / 2, end]
+        for moving, *span in zip(seen.moving, edges[:-1], edges[1:], strict=True):
+            if not moving:
+                axes.axvspan(*span, color=INK, alpha=0.15, lw=0)
+        axes.set(xlim=(0, end), ylim=(0, 1.02), xlabel="seconds" if said.fps else "frame")
         axes.set_ylabel("probability")
         axes.grid(axis="y", color=INK, alpha=0.2)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
@@ -165,7 +163,7 @@ def _curves(seen: Seen) -> str:
     svg = svg[svg.index("<svg") :]
     for number, colour in enumerate(PLACEHOLDERS, start=1):
         svg = svg.replace(colour, f"var(--line-{number})")
-    return re.sub(r"#(?:222222|6e6e6e|000020)\b", "currentColor", svg)
+    return re.sub(r"#(?:222222|6e6e6e|000000)\b", "currentColor", svg)
 
 
 def _figure(picture: Frames, text: str, caption: str) -> str:

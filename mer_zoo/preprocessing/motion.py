@@ -8,15 +8,16 @@ from mer_zoo.preprocessing.flow import grey
 SIDE = 64  # pixels a side that frames are made to
 PARTS = 5  # of a clip, each one picture: the median of its frames
 FINE, WIDE = 1.0, 2.5  # pixels: blur of a picture, and reach of the neighbourhood that moves together
-REST = 0.5  # squared grey levels that are never taken for motion
-PERCENTILE = 95  # of all places: motion of a twentieth of the face is enough
+REST = 1.0  # squared grey levels that are never taken for motion
+PERCENTILE = 98  # of all places: motion of a fiftieth of the face is enough
 
-LEAST = 1.3
+LEAST = 1.5
 """From here on ``motion`` is called motion.
 
-Chosen between two kinds of clips, before any network saw them. Below: the first frame of rendered faces repeated, with
-noise of up to 4 grey levels, encoded as H.264, VP8, MPEG-4 and Motion JPEG down to poor quality; the greatest value was
-0.94. Above: expressions of every preset and family, as rendered and encoded so; the smallest was 2.2.
+Chosen between two kinds of rendered clips. The smallest value of 360 expressions, of all presets and both families, is
+1.77. Of 210 portraits, one frame repeated with noise of 0 to 4 grey levels and light that flickers by 0 or 2 %, as it is
+or encoded as H.264 (crf 35), VP8, MPEG-4 or Motion JPEG, 200 stay below 1.5; the ten that do not are H.264 and MPEG-4,
+most of them flickering. To call an expression still would be worse than to look at a portrait.
 """
 
 Floats = npt.NDArray[np.float32]
@@ -27,7 +28,7 @@ def motion(clip: npt.NDArray[np.uint8]) -> float:
 
     Change is the first part of the clip against each later one. A shift that a neighbourhood shares explains of it what
     follows the picture's gradient (Lucas and Kanade, IJCAI 1981, least squares), and noise, flicker or a coarser
-    quantisation do so hardly. Of all places the 95th percentile counts, of all parts the greatest.
+    quantisation do so hardly. Of all places the 98th percentile counts, of all parts the greatest.
     """
     first, *later = _pictures(clip)
     return max(float(np.percentile(_explained(first, picture), PERCENTILE)) for picture in later)
