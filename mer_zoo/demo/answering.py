@@ -20,9 +20,7 @@ def about_video(model: str, picture: str, file: str | None, limits: Limits) -> I
     return _answers(model, picture, lambda: (open_video(file, limits), None, ""))
 
 
-def about_frames(
-    model: str, picture: str, files: list[str] | None, fps: float | None, limits: Limits
-) -> Iterator[str]:
+def about_frames(model: str, picture: str, files: list[str] | None, fps: float | None, limits: Limits) -> Iterator[str]:
     """Look at the pictures of a folder; without frames a second all are one clip."""
     return _answers(model, picture, lambda: (open_frames(files, fps, limits), None, ""))
 

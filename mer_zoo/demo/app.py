@@ -56,7 +56,6 @@ FONTS = ["system-ui", "sans-serif"]
 logger = logging.getLogger("mer_zoo")
 
 
-
 class OwnOnly:
     """Tells the browser to load from this server only, with each answer, and logs uploads that are too large (ASGI)."""
 
@@ -161,7 +160,9 @@ def _video_tab(model: gr.Dropdown, limits: Limits) -> Asked:
         label = f"Video: up to {limits.megabytes} MB, first {limits.seconds:g} s"
         webcam = gr.WebcamOptions(constraints={"video": WEBCAM})
         # Without sound Gradio would call ffmpeg; a webcam's recording has none anyway.
-        video = gr.Video(label=label, sources=["upload", "webcam"], include_audio=True, webcam_options=webcam, buttons=[])
+        video = gr.Video(
+            label=label, sources=["upload", "webcam"], include_audio=True, webcam_options=webcam, buttons=[]
+        )
         picture = _picture_field()
         button = gr.Button("Look at the video", variant="primary")
 

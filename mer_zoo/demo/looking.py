@@ -119,7 +119,9 @@ def open_video(file: str | None, limits: Limits) -> Film:
     if film.fps is None:
         raise InputError(f"{film.name} does not say how many frames a second it has. Convert it to MP4.")
     if Path(file).stat().st_size > limits.bytes:  # the page refuses it, another client may not
-        raise InputError(f"{film.name} is larger than {limits.megabytes} MB, the limit here. Cut it, or make it smaller.")
+        raise InputError(
+            f"{film.name} is larger than {limits.megabytes} MB, the limit here. Cut it, or make it smaller."
+        )
     return _beginning(film, film.fps, limits)
 
 
@@ -165,7 +167,8 @@ def synthetic(model: str, preset: str, person: int, clip: int) -> tuple[Film, Cl
     """
     if any(not isinstance(number, int) or not 0 <= number <= MOST_PERSONS for number in (person, clip)):
         raise InputError(f"Person {person} and clip {clip}; expected whole numbers, 0 to {MOST_PERSONS}.")
-    classes = next(kind for kind in CLASS_SETS if set(class_names(kind)) == set(_labels(model)))
+    names = network(model).classes
+    classes = "au" if names[0].startswith("AU") else next(k for k in CLASS_SETS if set(class_names(k)) == set(names))
     generator = Generator(settings_of(preset, classes=classes, size=SYNTH_SIZE), SYNTH_SEED)
     coding, frames = generator.script(person, clip).coding, generator.clip(person, clip)
     label = "" if classes == "au" else f"{generator.label(person, clip)[0]}, by "
@@ -173,11 +176,6 @@ def synthetic(model: str, preset: str, person: int, clip: int) -> tuple[Film, Cl
     truth = f"True label: {label}{units}; apex in frame {coding.apex} of {len(frames)}."
     film = Film(f"Person {person}, clip {clip}", coding.fps, frames)
     return film, (0, coding.apex, len(frames) - 1), truth
-
-
-def _labels(model: str) -> list[str]:
-    """Classes in the words of the generator, which numbers action units."""
-    return [name.removeprefix("AU") for name in network(model).classes]
 
 
 def watch(model: str, film: Film, aligner: Aligner, clip: Clip | None = None) -> Iterator[int | Seen]:

@@ -9,6 +9,7 @@ from threading import Lock
 import cv2
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -76,7 +77,11 @@ def _strip(seen: Seen) -> str:
     said, window = seen.prediction, seen.prediction.windows[seen.best]
     parts = {"Onset": (0, window.onset), "Apex": (seen.apex, window.apex), "Offset": (-1, window.offset)}
     figures = [
-        _figure(seen.clip[place], f"The aligned face at the {name.lower()}, {when(said, frame)}", f"{name}, {when(said, frame)}")
+        _figure(
+            seen.clip[place],
+            f"The aligned face at the {name.lower()}, {when(said, frame)}",
+            f"{name}, {when(said, frame)}",
+        )
         for name, (place, frame) in parts.items()
     ]
     return f'<div class="strip">{"".join(figures)}</div>'
@@ -87,10 +92,14 @@ def _pair(seen: Seen) -> str:
     flow = optical_flow(seen.clip[0], seen.clip[seen.apex])
     amount = np.linalg.norm(flow, axis=-1)
     full = max(float(np.percentile(amount, 99)), LEAST_FULL)
-    wheel = _image(flow_wheel(64), "Colour wheel: red to the right, yellow-green up, cyan to the left, violet down", "wheel")
+    wheel = _image(
+        flow_wheel(64), "Colour wheel: red to the right, yellow-green up, cyan to the left, violet down", "wheel"
+    )
     moved = f"Motion from onset to apex; full colour at {full:.1f} of {seen.clip.shape[2]} pixels or more. {wheel}"
     where = f"strongest in the {_place(amount)}"
-    faint = _image(flow_colours(flow, full), f"Optical flow from onset to apex in colours, {where}, up to {full:.1f} pixels")
+    faint = _image(
+        flow_colours(flow, full), f"Optical flow from onset to apex in colours, {where}, up to {full:.1f} pixels"
+    )
     looked = "Where the network looked: the brighter, the more its answer leans on it."
     heat = _figure(_heated(seen), f"The face at the onset; the network leant most on the {_place(seen.looked)}", looked)
     return f'<div class="strip two"><figure>{faint}<figcaption>{moved}</figcaption></figure>{heat}</div>'
@@ -141,14 +150,16 @@ def _over_time(seen: Seen) -> str:
 def _curves(seen: Seen) -> str:
     """An SVG whose colours are the page's."""
     said = seen.prediction
-    with _drawing, style():
-        figure = Figure((4.4, 3.2), layout="constrained")  # inches: on a telephone letters are still legible
+    with _drawing, style(), rc_context({"font.size": 11}):  # so that it is legible on a telephone
+        figure = Figure((4.4, 3.2), layout="constrained")
         axes = figure.subplots()
         rate = said.fps or 1.0
         times, end = np.array([window.apex for window in said.windows]) / rate, said.windows[-1].offset / rate
         chosen = np.argsort(-np.nanmax(said.probabilities, axis=0))[:LINES]
         for index, colour, mark in zip(sorted(chosen), PLACEHOLDERS, MARKS, strict=False):
-            axes.plot(times, said.probabilities[:, index], color=colour, marker=mark, ms=4, lw=1.8, label=said.classes[index])
+            axes.plot(
+                times, said.probabilities[:, index], color=colour, marker=mark, ms=4, lw=1.8, label=said.classes[index]
+            )
         edges = [0.0, *(times[1:] + times[:-1]) / 2, end]
         for moving, *span in zip(seen.moving, edges[:-1], edges[1:], strict=True):
             if not moving:
@@ -180,4 +191,3 @@ def _image(picture: Frames, text: str, kind: str = "") -> str:
 
 def _colours(picture: Frames) -> Frames:
     return picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1)
-
