@@ -43,9 +43,7 @@ def _serve(words: Words) -> None:
     except ImportError as error:
         raise InputError(f'The demo needs an extra ({error}): pip install "mer-zoo[demo]".') from None
     page = launch(Limits(words.limit, words.seconds), words.host, words.port)
-    print(
-        f"The page is at {page.local_url} until you press Ctrl-C. What is uploaded stays on this machine.", flush=True
-    )
+    print(f"The page is at {page.local_url} until you press Ctrl-C; what is uploaded stays here.", flush=True)
     if words.open and not webbrowser.open(page.local_url):
         print(f"No browser could be started here; open {page.local_url} yourself.")
     page.block_thread()

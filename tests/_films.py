@@ -17,7 +17,7 @@ def portrait(width: int = 640) -> Frames:
     return np.asarray(cv2.resize(data.astronaut()[:384], (width, width * 3 // 4)))
 
 
-def moving(frames: int, noise: float = 1.5) -> Frames:
+def moving(frames: int, noise: int = 2) -> Frames:
     """Brows go up by 3 pixels around the middle frame, as a camera films it: (T, 480, 640, 3)."""
     face, rng = portrait(), np.random.default_rng(0)
     y, x = np.mgrid[: face.shape[0], : face.shape[1]].astype(np.float32)
@@ -27,7 +27,7 @@ def moving(frames: int, noise: float = 1.5) -> Frames:
     return _filmed(np.stack(clip), rng, noise)
 
 
-def still(frames: int, noise: float = 1.5) -> Frames:
+def still(frames: int, noise: int = 2) -> Frames:
     return _filmed(np.stack([portrait()] * frames), np.random.default_rng(0), noise)
 
 
@@ -36,8 +36,9 @@ def faceless(frames: int) -> Frames:
     return np.stack([np.roll(cup, shift, axis=0) for shift in range(frames)])
 
 
-def _filmed(clip: Frames, rng: np.random.Generator, noise: float) -> Frames:
-    return np.asarray(np.rint(clip + rng.normal(0, noise, clip.shape)).clip(0, 255), np.uint8)
+def _filmed(clip: Frames, rng: np.random.Generator, noise: int) -> Frames:
+    grains = rng.integers(-noise, noise + 1, clip.shape, np.int16)
+    return np.asarray((clip + grains).clip(0, 255), np.uint8)
 
 
 def write_film(file: Path, frames: Iterable[Frames], fps: int = 30) -> Path:

@@ -160,9 +160,8 @@ def _video_tab(model: gr.Dropdown, limits: Limits) -> Asked:
         label = f"Video: up to {limits.megabytes} MB, first {limits.seconds:g} s"
         webcam = gr.WebcamOptions(constraints={"video": WEBCAM})
         # Without sound Gradio would call ffmpeg; a webcam's recording has none anyway.
-        video = gr.Video(
-            label=label, sources=["upload", "webcam"], include_audio=True, webcam_options=webcam, buttons=[]
-        )
+        sources: Any = ["upload", "webcam"]
+        video = gr.Video(label=label, sources=sources, include_audio=True, webcam_options=webcam, buttons=[])
         picture = _picture_field()
         button = gr.Button("Look at the video", variant="primary")
 

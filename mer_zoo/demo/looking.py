@@ -119,9 +119,7 @@ def open_video(file: str | None, limits: Limits) -> Film:
     if film.fps is None:
         raise InputError(f"{film.name} does not say how many frames a second it has. Convert it to MP4.")
     if Path(file).stat().st_size > limits.bytes:  # the page refuses it, another client may not
-        raise InputError(
-            f"{film.name} is larger than {limits.megabytes} MB, the limit here. Cut it, or make it smaller."
-        )
+        raise InputError(f"{film.name} is larger than {limits.megabytes} MB, the limit. Cut it, or make it smaller.")
     return _beginning(film, film.fps, limits)
 
 

@@ -1,15 +1,17 @@
-"""Pictures and words of what was seen, as HTML: every picture with its text, every colour readable in light and dark."""
+"""Pictures and words of what was seen, as HTML: every picture has its text, every colour is seen on light and dark."""
 
 import base64
 import io
 import re
 from html import escape
 from threading import Lock
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -23,6 +25,7 @@ from mer_zoo.synth.sheet import flow_colours, flow_wheel
 LINES = 6  # classes drawn over time, the most probable ones
 PLACEHOLDERS = [f"#0000{number:02x}" for number in range(1, LINES + 1)]  # for colours that the page's style sheet says
 MARKS = "osD^vX"
+WHEEL = "Colour wheel: red to the right, yellow-green up, cyan to the left, violet down"
 LEAST_FULL = 0.3  # pixels of motion that get the full colour, at the least: less is hardly measured
 STRONG = 0.7  # of a colour that shows where the network looked
 
@@ -41,7 +44,8 @@ def refusal(sentence: str) -> str:
 
 def result(seen: Seen) -> str:
     """All that was seen."""
-    parts = [_heading(seen), _strip(seen), _pair(seen), _table(seen)]
+    pair = f'<div class="strip two">{_moved(seen)}{_leant_on(seen)}</div>'
+    parts = [_heading(seen), _strip(seen), pair, _table(seen)]
     if len(seen.prediction.windows) > 1:
         parts.append(_over_time(seen))
     parts.append(f'<p class="caveat">{escape(seen.prediction.caveat)}</p>')
@@ -75,34 +79,30 @@ def _heading(seen: Seen) -> str:
 def _strip(seen: Seen) -> str:
     """The face at onset, apex and offset."""
     said, window = seen.prediction, seen.prediction.windows[seen.best]
-    parts = {"Onset": (0, window.onset), "Apex": (seen.apex, window.apex), "Offset": (-1, window.offset)}
-    figures = [
-        _figure(
-            seen.clip[place],
-            f"The aligned face at the {name.lower()}, {when(said, frame)}",
-            f"{name}, {when(said, frame)}",
-        )
-        for name, (place, frame) in parts.items()
-    ]
+    shown = {"Onset": (0, window.onset), "Apex": (seen.apex, window.apex), "Offset": (-1, window.offset)}
+    figures = []
+    for name, (position, frame) in shown.items():
+        text = f"The aligned face at the {name.lower()}, {when(said, frame)}"
+        figures.append(_figure(_image(seen.clip[position], text), f"{name}, {when(said, frame)}"))
     return f'<div class="strip">{"".join(figures)}</div>'
 
 
-def _pair(seen: Seen) -> str:
-    """How the face moved, and where the network looked."""
+def _moved(seen: Seen) -> str:
+    """How the face moved."""
     flow = optical_flow(seen.clip[0], seen.clip[seen.apex])
     amount = np.linalg.norm(flow, axis=-1)
     full = max(float(np.percentile(amount, 99)), LEAST_FULL)
-    wheel = _image(
-        flow_wheel(64), "Colour wheel: red to the right, yellow-green up, cyan to the left, violet down", "wheel"
-    )
-    moved = f"Motion from onset to apex; full colour at {full:.1f} of {seen.clip.shape[2]} pixels or more. {wheel}"
-    where = f"strongest in the {_place(amount)}"
-    faint = _image(
-        flow_colours(flow, full), f"Optical flow from onset to apex in colours, {where}, up to {full:.1f} pixels"
-    )
-    looked = "Where the network looked: the brighter, the more its answer leans on it."
-    heat = _figure(_heated(seen), f"The face at the onset; the network leant most on the {_place(seen.looked)}", looked)
-    return f'<div class="strip two"><figure>{faint}<figcaption>{moved}</figcaption></figure>{heat}</div>'
+    text = f"Optical flow from onset to apex, strongest in the {_place(amount)}, up to {full:.1f} pixels"
+    caption = f"Motion from onset to apex; full colour at {full:.1f} of {seen.clip.shape[2]} pixels or more. "
+    wheel = _image(flow_wheel(64), WHEEL, "wheel")
+    return _figure(_image(flow_colours(flow, full), text), caption + wheel)
+
+
+def _leant_on(seen: Seen) -> str:
+    """Where the network looked."""
+    text = f"The face at the onset; the network leant most on the {_place(seen.looked)}"
+    caption = "Where the network looked: the brighter, the more its answer leans on it."
+    return _figure(_image(_heated(seen), text), caption)
 
 
 def _place(amount: npt.NDArray[np.floating]) -> str:
@@ -149,25 +149,9 @@ def _over_time(seen: Seen) -> str:
 
 def _curves(seen: Seen) -> str:
     """An SVG whose colours are the page's."""
-    said = seen.prediction
     with _drawing, style(), rc_context({"font.size": 11}):  # so that it is legible on a telephone
         figure = Figure((4.4, 3.2), layout="constrained")
-        axes = figure.subplots()
-        rate = said.fps or 1.0
-        times, end = np.array([window.apex for window in said.windows]) / rate, said.windows[-1].offset / rate
-        chosen = np.argsort(-np.nanmax(said.probabilities, axis=0))[:LINES]
-        for index, colour, mark in zip(sorted(chosen), PLACEHOLDERS, MARKS, strict=False):
-            axes.plot(
-                times, said.probabilities[:, index], color=colour, marker=mark, ms=4, lw=1.8, label=said.classes[index]
-            )
-        edges = [0.0, *(times[1:] + times[:-1]) / 2, end]
-        for moving, *span in zip(seen.moving, edges[:-1], edges[1:], strict=True):
-            if not moving:
-                axes.axvspan(*span, color=INK, alpha=0.15, lw=0)
-        axes.set(xlim=(0, end), ylim=(0, 1.02), xlabel="seconds" if said.fps else "frame")
-        axes.set_ylabel("probability")
-        axes.grid(axis="y", color=INK, alpha=0.2)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
+        _draw_curves(figure.subplots(), seen)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True)
     svg = drawn.getvalue()
@@ -177,8 +161,25 @@ def _curves(seen: Seen) -> str:
     return re.sub(r"#(?:222222|6e6e6e|000000)\b", "currentColor", svg)
 
 
-def _figure(picture: Frames, text: str, caption: str) -> str:
-    return f"<figure>{_image(picture, text)}<figcaption>{escape(caption)}</figcaption></figure>"
+def _draw_curves(axes: Axes, seen: Seen) -> None:
+    """The most probable classes over time, grey where nothing moves."""
+    said, rate = seen.prediction, seen.prediction.fps or 1.0
+    times, end = np.array([window.apex for window in said.windows]) / rate, said.windows[-1].offset / rate
+    chosen = sorted(np.argsort(-np.nanmax(said.probabilities, axis=0))[:LINES])
+    for index, colour, mark in zip(chosen, PLACEHOLDERS, MARKS, strict=False):
+        look: dict[str, Any] = {"color": colour, "marker": mark, "markersize": 4, "linewidth": 1.8}
+        axes.plot(times, said.probabilities[:, index], label=said.classes[index], **look)
+    edges = [0.0, *(times[1:] + times[:-1]) / 2, end]
+    for moving, left, right in zip(seen.moving, edges[:-1], edges[1:], strict=True):
+        if not moving:
+            axes.axvspan(left, right, color=INK, alpha=0.15, linewidth=0)
+    axes.set(xlim=(0, end), ylim=(0, 1.02), xlabel="seconds" if said.fps else "frame", ylabel="probability")
+    axes.grid(axis="y", color=INK, alpha=0.2)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
+
+
+def _figure(image: str, caption: str) -> str:
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
 def _image(picture: Frames, text: str, kind: str = "") -> str:

@@ -15,9 +15,9 @@ LEAST = 1.5
 """From here on ``motion`` is called motion.
 
 Chosen between two kinds of rendered clips. The smallest value of 360 expressions, of all presets and both families, is
-1.77. Of 210 portraits, one frame repeated with noise of 0 to 4 grey levels and light that flickers by 0 or 2 %, as it is
-or encoded as H.264 (crf 35), VP8, MPEG-4 or Motion JPEG, 200 stay below 1.5; the ten that do not are H.264 and MPEG-4,
-most of them flickering. To call an expression still would be worse than to look at a portrait.
+1.77. Of 210 portraits, one frame repeated with noise of 0 to 4 grey levels and light that flickers by 0 or 2 %, as it
+is or encoded as H.264 (crf 35), VP8, MPEG-4 or Motion JPEG, 200 stay below 1.5; the others are H.264 and MPEG-4, most
+of them flickering. To call an expression still would be worse than to look at a portrait.
 """
 
 Floats = npt.NDArray[np.float32]
@@ -40,7 +40,7 @@ def moves(clip: npt.NDArray[np.uint8]) -> bool:
 
 
 def _pictures(clip: npt.NDArray[np.uint8]) -> list[Floats]:
-    """Each part as one smooth picture (SIDE, SIDE), of the first frame's contrast, which one odd frame does not touch."""
+    """Each part as one smooth picture (SIDE, SIDE) of the first frame's contrast; one odd frame does not touch it."""
     import cv2
 
     frames = np.stack([cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in clip])
@@ -54,15 +54,12 @@ def _pictures(clip: npt.NDArray[np.uint8]) -> list[Floats]:
 def _explained(first: Floats, second: Floats) -> Floats:
     """At each place squared change that a common shift explains, over what it leaves: two (S, S) -> (S, S)."""
     change = second - first
-    y, x = np.gradient((first + second) / 2)
-    xx, xy, yy, xd, yd, dd = (_blur(a * b, WIDE) for a, b in _pairs(x, y, change))
+    y, x = map(np.float32, np.gradient((first + second) / 2))
+    xx, xy, yy = _blur(x * x, WIDE), _blur(x * y, WIDE), _blur(y * y, WIDE)
+    xd, yd, dd = _blur(x * change, WIDE), _blur(y * change, WIDE), _blur(change * change, WIDE)
     xx, yy = xx + 0.05, yy + 0.05  # where nothing is drawn, nothing is seen to move
     explained = (yy * xd**2 - 2 * xy * xd * yd + xx * yd**2) / (xx * yy - xy**2)
     return np.asarray(explained / (np.maximum(dd - explained, 0) + REST), np.float32)
-
-
-def _pairs(x: Floats, y: Floats, change: Floats) -> list[tuple[Floats, Floats]]:
-    return [(x, x), (x, y), (y, y), (x, change), (y, change), (change, change)]
 
 
 def _blur(values: Floats, sigma: float) -> Floats:

@@ -166,7 +166,7 @@ def _rate(file: Path) -> float | None:
 
 
 def _rate_of(container: Any) -> float | None:
-    """What a container says, or else its first frames' times, as of webcam recordings, which browsers write as they go."""
+    """What a container says, or else what its first frames' times say: a webcam's recording is written as it goes."""
     if not container.streams.video:
         return None
     video = container.streams.video[0]
