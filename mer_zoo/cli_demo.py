@@ -28,22 +28,19 @@ def demo(words: Words) -> None:
     Raises:
         InputError: If the extra ``demo`` is not installed, or a number or the port cannot be had.
     """
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("mer_zoo").setLevel(logging.INFO)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that uploads are deleted
-    with tempfile.TemporaryDirectory(prefix="mer-zoo-demo-") as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
-        _serve(words)
-
-
-def _serve(words: Words) -> None:
     try:
         from mer_zoo.demo.app import launch
         from mer_zoo.demo.looking import Limits
     except ImportError as error:
         raise InputError(f'The demo needs an extra ({error}): pip install "mer-zoo[demo]".') from None
-    page = launch(Limits(words.limit, words.seconds), words.host, words.port)
-    print(f"The page is at {page.local_url} until you press Ctrl-C; what is uploaded stays here.", flush=True)
-    if words.open and not webbrowser.open(page.local_url):
-        print(f"No browser could be started here; open {page.local_url} yourself.")
-    page.block_thread()
+    limits = Limits(words.limit, words.seconds)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("mer_zoo").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that uploads are deleted
+    with tempfile.TemporaryDirectory(prefix="mer-zoo-demo-") as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        page = launch(limits, words.host, words.port)
+        print(f"The page is at {page.local_url} until you press Ctrl-C; what is uploaded stays here.", flush=True)
+        if words.open and not webbrowser.open(page.local_url):
+            print(f"No browser could be started here; open {page.local_url} yourself.")
+        page.block_thread()

@@ -3,6 +3,8 @@
 import logging
 import re
 import runpy
+import socket
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +20,10 @@ from PIL import Image
 
 import mer_zoo
 from mer_zoo.cards import USES
+from mer_zoo.cli import main
 from mer_zoo.demo import answering
 from mer_zoo.demo.answering import about_frames, about_synthetic, about_video
-from mer_zoo.demo.app import RESPONSIBLE, build
+from mer_zoo.demo.app import RESPONSIBLE, build, launch
 from mer_zoo.demo.looking import FACE, MOST_PICTURES, SCENE, Limits, Seen, aligner_of, choices, open_video, watch
 from mer_zoo.errors import InputError
 from mer_zoo.prediction import CAVEAT
@@ -230,6 +233,26 @@ def test_a_recording_of_a_webcam_has_a_rate(tmp_path: Path) -> None:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     assert open_video(str(live), LIMITS).fps == pytest.approx(20, rel=0.05)
+
+
+# The command
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"Port {port} of 127.0.0.1 cannot be had; name another"):
+            launch(LIMITS, port=port)
+
+
+def test_the_command_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--limit", "0"]) == 1
+    assert capsys.readouterr().err == "mer-zoo: megabytes is 0; expected a positive number.\n"
+    monkeypatch.setitem(sys.modules, "mer_zoo.demo.app", None)
+    assert main(["demo"]) == 1
+    assert capsys.readouterr().err.endswith('pip install "mer-zoo[demo]".\n')
 
 
 # The page and the Space

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 from _films import faceless, moving, still, write_film
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
@@ -165,6 +166,13 @@ def test_a_bad_video_is_a_sentence(name: str, words: str, page: Page, films: Pat
 def test_a_file_over_the_limit_is_refused_with_the_limit(page: Page, films: Path) -> None:
     _give(page, films / "large.mp4")
     page.get_by_text("exceed the maximum allowed size of 2").wait_for()
+
+
+def test_another_client_cannot_send_more_either(served: Served, films: Path) -> None:
+    with (films / "large.mp4").open("rb") as file:
+        answer = httpx.post(f"{served.address}/gradio_api/upload", files={"files": file})
+    assert (answer.status_code, answer.headers["content-security-policy"][:18]) == (413, "default-src 'self'")
+    assert "demo: refused: an upload larger than the limit." in served.log.read_text()
 
 
 def test_a_recording_by_the_webcam_is_looked_at(page: Page) -> None:

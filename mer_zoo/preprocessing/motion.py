@@ -54,7 +54,7 @@ def _pictures(clip: npt.NDArray[np.uint8]) -> list[Floats]:
 def _explained(first: Floats, second: Floats) -> Floats:
     """At each place squared change that a common shift explains, over what it leaves: two (S, S) -> (S, S)."""
     change = second - first
-    y, x = map(np.float32, np.gradient((first + second) / 2))
+    y, x = np.asarray(np.gradient((first + second) / 2), np.float32)
     xx, xy, yy = _blur(x * x, WIDE), _blur(x * y, WIDE), _blur(y * y, WIDE)
     xd, yd, dd = _blur(x * change, WIDE), _blur(y * change, WIDE), _blur(change * change, WIDE)
     xx, yy = xx + 0.05, yy + 0.05  # where nothing is drawn, nothing is seen to move
