@@ -62,7 +62,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
-    assert not [*folder.glob("mer-zoo-demo-*")], "uploads are deleted when the server stops"
+    kept = [file for file in folder.rglob("*") if file.is_file() and file not in (log, asked)]
+    assert kept == [], "uploads are deleted when the server stops"
 
 
 def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
