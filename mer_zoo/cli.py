@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import mer_zoo
-from mer_zoo import cli_export, cli_prepare, cli_runs
+from mer_zoo import cli_demo, cli_export, cli_prepare, cli_runs
 from mer_zoo.errors import InputError, MerZooError, printable
 from mer_zoo.rules import RULES
 
@@ -87,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     what = "Ask a network about a video or a folder of frames: probabilities over time, and a picture."
     example = "mer-zoo predict ststnet.synth_3 CLIP --align none"
     cli_prepare.add_predict(_add(commands, "predict", what, example, cli_prepare.predict))
+    what = "Open a page on which a video, a webcam or a rendered clip can be looked at; nothing leaves this machine."
+    cli_demo.add_demo(_add(commands, "demo", what, "mer-zoo demo --open", cli_demo.demo))
     example = "mer-zoo synth sheet faces.png"
     synth = _add(commands, "synth", "Look at the rendered faces of the corpus synthetic.", example, None)
     _add_sheet(synth.add_subparsers(title="commands", metavar="COMMAND"))

@@ -22,7 +22,6 @@ from mer_zoo.preprocessing.cook import magnified
 from mer_zoo.preprocessing.faces import Aligner
 from mer_zoo.preprocessing.forms import Array, cook_clip
 from mer_zoo.preprocessing.video import Film, Source, open_film
-from mer_zoo.types import InputSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,78 +152,114 @@ def predict(
         WeightsError: If a name has no weights.
     """
     with asked(model) as network:
-        return _predict(network, open_film(source, fps), clip, aligner or Aligner(), seconds)
+        viewer = Viewer(network, open_film(source, fps), aligner or Aligner())
+        return viewer.prediction([look.brief() for look in viewer.looks(clip, seconds)])
 
 
-def _predict(network: nn.Module, film: Film, clip: Clip | None, aligner: Aligner, seconds: float) -> Prediction:
-    spec = eaten_by(network)
-    if not isinstance(aligner, Aligner):
-        raise InputError(f"aligner is {aligner!r}; expected mer_zoo.Aligner(…).")
-    if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 < seconds < float("inf"):
-        raise InputError(f"seconds is {seconds!r}; expected a positive length of a window.")
-    viewer = _Viewer(network, spec, film, aligner)
-    seen = [viewer.look(part) for part in _parts(film, clip, seconds)]
-    answers = [answer for _, answer in seen if answer is not None]
-    crowded = sum(window.others > 0 for window, _ in seen)
-    if crowded:
-        logger.warning("%s: in %d of %d windows of several faces the largest is taken.", film.name, crowded, len(seen))
-    if not answers:
-        raise FaceError(f"{film.name}: none of {len(seen)} windows shows a face. The first: {seen[0][0].why}")
-    nothing = _Answer(*(np.full_like(part, fill) for part, fill in zip(answers[0], (np.nan, 255, 0), strict=True)))
-    shown = [answer or nothing for _, answer in seen]
-    return Prediction(
-        name=film.name,
-        classes=viewer.classes,
-        windows=tuple(window for window, _ in seen),
-        probabilities=np.stack([answer.probabilities for answer in shown]),
-        fps=film.fps,
-        faces=np.stack([answer.face for answer in shown]),
-        looked=np.stack([answer.looked for answer in shown]),
-    )
+class Answer(NamedTuple):
+    """What came of a window with a face.
+
+    Attributes:
+        probabilities: (N,).
+        clip: (T, S, S) or (T, S, S, 3), its frames as they were cut out.
+        looked: (s, s), as in ``Prediction``.
+    """
+
+    probabilities: Array
+    clip: Frames
+    looked: Array
+
+
+class Look(NamedTuple):
+    """A window, and what the network says of it if there is a face."""
+
+    window: Window
+    answer: Answer | None
+
+    def brief(self) -> "Look":
+        """The same with the first frame only, so that a long film need not be kept."""
+        return self._replace(answer=self.answer and self.answer._replace(clip=self.answer.clip[:1].copy()))
 
 
 class _Part(NamedTuple):
-    """Frames of a window, (T, H, W[, 3]), the number of the first, and the position of the apex if it is known."""
+    """Frames of a window, T of (H, W[, 3]), the number of the first, and the position of the apex if it is known."""
 
-    frames: Frames
+    frames: Sequence[Frames]
     onset: int
     apex: int | None = None
 
 
-class _Answer(NamedTuple):
-    probabilities: Array
-    face: Frames
-    looked: Array
+class Viewer:
+    """One network, in evaluation mode, looking at one film, window by window.
 
+    Attributes:
+        classes: Names of what the network tells apart.
 
-class _Viewer:
-    """One network looking at one film."""
+    Raises:
+        InputError: If the model does not say what it eats, or the aligner is none.
+    """
 
-    def __init__(self, network: nn.Module, spec: InputSpec, film: Film, aligner: Aligner) -> None:
-        self.network, self.spec, self.film, self.aligner = network, spec, film, aligner
-        number = logits_of(network, torch.full((1, *spec.shape), float(spec.low))).shape[1]
+    def __init__(self, network: nn.Module, film: Film, aligner: Aligner) -> None:
+        if not isinstance(aligner, Aligner):
+            raise InputError(f"aligner is {aligner!r}; expected mer_zoo.Aligner(…).")
+        self.network, self.spec, self.film, self.aligner = network, eaten_by(network), film, aligner
+        number = logits_of(network, torch.full((1, *self.spec.shape), float(self.spec.low))).shape[1]
         self.classes = classes_of(network, number)
 
-    def look(self, part: _Part) -> tuple[Window, _Answer | None]:
-        """A window, and what the network says of it if there is a face."""
+    def looks(self, clip: Clip | None = None, seconds: float = SECONDS) -> Iterator[Look]:
+        """One window after the other, as soon as it is answered; ``clip`` and ``seconds`` as in ``predict``.
+
+        Raises:
+            InputError: If the film is none, has too few frames, or an argument is not allowed.
+        """
+        if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 < seconds < float("inf"):
+            raise InputError(f"seconds is {seconds!r}; expected a positive length of a window.")
+        yield from map(self._look, _parts(self.film, clip, seconds))
+
+    def prediction(self, looks: Sequence[Look]) -> Prediction:
+        """All looks at this film together.
+
+        Raises:
+            FaceError: If no window shows a face.
+        """
+        windows, answers = tuple(look.window for look in looks), [look.answer for look in looks if look.answer]
+        crowded = sum(window.others > 0 for window in windows)
+        if crowded:
+            said = "%s: in %d of %d windows of several faces the largest is taken."
+            logger.warning(said, self.film.name, crowded, len(windows))
+        if not answers:
+            raise FaceError(f"{self.film.name}: none of {len(looks)} windows shows a face. The first: {windows[0].why}")
+        nothing = Answer(*(np.full_like(part, fill) for part, fill in zip(answers[0], (np.nan, 255, 0), strict=True)))
+        shown = [look.answer or nothing for look in looks]
+        return Prediction(
+            name=self.film.name,
+            classes=self.classes,
+            windows=windows,
+            probabilities=np.stack([answer.probabilities for answer in shown]),
+            fps=self.film.fps,
+            faces=np.stack([answer.clip[0] for answer in shown]),
+            looked=np.stack([answer.looked for answer in shown]),
+        )
+
+    def _look(self, part: _Part) -> Look:
         offset = part.onset + len(part.frames) - 1
         try:
             name = f"{self.film.name}, frame {part.onset}"
             faces, others = self._cut_out(part.frames, name)
         except FaceError as error:
-            return Window(part.onset, part.onset + len(part.frames) // 2, offset, why=str(error)), None
+            return Look(Window(part.onset, part.onset + len(part.frames) // 2, offset, why=str(error)), None)
         apex = part.apex if part.apex is not None else find_apex(faces)
         large = magnified(faces, self.spec, self.film.fps)
         values = torch.from_numpy(cook_clip(large, self.spec, apex))[None]
-        answer = _Answer(self._probabilities(values), faces[0], self._looked(values))
-        return Window(part.onset, part.onset + apex, offset, others), answer
+        answer = Answer(self._probabilities(values), faces, self._looked(values))
+        return Look(Window(part.onset, part.onset + apex, offset, others), answer)
 
-    def _cut_out(self, frames: Frames, name: str) -> tuple[Frames, int]:
+    def _cut_out(self, frames: Sequence[Frames], name: str) -> tuple[Frames, int]:
         """The face of every frame by the first one's place, and how many other faces are there."""
         if self.aligner.backend == "none":
-            return frames, 0
+            return _stacked(frames), 0
         matrix, others = self.aligner.place(frames[0], self.film.name, name)
-        return self.aligner.cut(frames, matrix), others
+        return _stacked([self.aligner.cut(frame[None], matrix)[0] for frame in frames]), others
 
     @torch.no_grad()
     def _probabilities(self, values: Tensor) -> Array:
@@ -245,7 +280,7 @@ def _parts(film: Film, clip: Clip | None, seconds: float) -> Iterator[_Part]:
     if clip is not None:
         yield _named(film, clip)
     elif film.fps is None:
-        yield _Part(_stacked([*film.frames()], film), 0)
+        yield _part([*film.frames()], film)
     else:
         yield from _windows(film, max(2, round(seconds * film.fps)))
 
@@ -260,7 +295,7 @@ def _named(film: Film, clip: Clip) -> _Part:
     frames = [*itertools.islice(film.frames(), onset, offset + 1)]
     if len(frames) < offset - onset + 1:
         raise InputError(f"{film.name} has {onset + len(frames)} frames or fewer; clip {clip} reaches to {offset}.")
-    return _Part(_stacked(frames, film), onset, None if apex is None else apex - onset)
+    return _Part(frames, onset, None if apex is None else apex - onset)
 
 
 def _windows(film: Film, length: int) -> Iterator[_Part]:
@@ -270,16 +305,20 @@ def _windows(film: Film, length: int) -> Iterator[_Part]:
     for number, frame in enumerate(film.frames(), start=1):
         held.append(frame)
         if number == due:
-            yield _Part(_stacked(held, film), number - length)
+            yield _part([*held], film, number - length)
             due += max(1, length // OVERLAP)
     if number < length or number > due - max(1, length // OVERLAP):
-        yield _Part(_stacked(held, film), number - len(held))
+        yield _part([*held], film, number - len(held))
 
 
-def _stacked(frames: Sequence[Frames], film: Film) -> Frames:
+def _part(frames: list[Frames], film: Film, onset: int = 0) -> _Part:
     if len(frames) < 2:
         raise InputError(f"{film.name} has {len(frames)} frame; an expression is a change, so expected 2 or more.")
-    colours = {frame.ndim for frame in frames}
-    if len(colours) == 1:
+    return _Part(frames, onset)
+
+
+def _stacked(frames: Sequence[Frames]) -> Frames:
+    """(T, H, W) if all are grey, else (T, H, W, 3)."""
+    if len({frame.ndim for frame in frames}) == 1:
         return np.stack([*frames])
     return np.stack([frame if frame.ndim == 3 else np.stack([frame] * 3, axis=-1) for frame in frames])

@@ -67,7 +67,7 @@ def _face(plain: "Axes", looked: "Axes", prediction: "Prediction", index: int) -
     looked.imshow(picture, alpha=0.55)
     if not window.why:
         shade: dict[str, Any] = {"extent": (-0.5, width - 0.5, height - 0.5, -0.5), "interpolation": "bilinear"}
-        looked.imshow(_smooth(prediction.looked[index]), cmap="inferno", alpha=0.55, vmin=0, vmax=1, **shade)
+        looked.imshow(smoothed(prediction.looked[index]), cmap="inferno", alpha=0.55, vmin=0, vmax=1, **shade)
     for axes in (plain, looked):
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
@@ -78,7 +78,7 @@ def _face(plain: "Axes", looked: "Axes", prediction: "Prediction", index: int) -
         looked.set_ylabel("leant on", fontsize=9)
 
 
-def _smooth(looked: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def smoothed(looked: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Without the grid that strides and pooling leave in gradients; the greatest value stays 1."""
     import cv2
 

@@ -29,6 +29,7 @@ ARROWS = {
     "models": {"types", "registry"},
     "synth": {"types"},
     "datasets": {"types", "registry", "preprocessing.flow", "synth"},
+    "demo": {"models", "prediction", "preprocessing", "synth", "figures", "prediction_picture"},
     "preprocessing": {"types", "datasets._base", "datasets._pictures", "preprocessing"},
     "augmentation": {"types", "recipe"},
     "bf16": {"recipe"},
@@ -100,6 +101,7 @@ ARROWS = {
     "cards": {"types", "models"},
     "hub": {"types", "models", "cards"},
     "exporting": {"types", "models"},
+    "cli_demo": {"demo"},
     "cli_export": {"exporting"},
     "cli_prepare": {"cli_runs", "preprocessing.shelf"},
     "cli_runs": {"comparing", "datasets", "preprocessing.cook", "preprocessing.faces", "protocols", "recipe"}

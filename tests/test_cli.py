@@ -37,7 +37,8 @@ def _commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> I
                 yield from _commands(child, (*words, name))
 
 
-COMMANDS = list(_commands(_parser()))
+# All but the demo, which serves until Ctrl-C: tests/test_demo_page.py.
+COMMANDS = [words for words in _commands(_parser()) if words != ("demo",)]
 BEFORE: dict[tuple[str, ...], str] = {  # what an example needs
     ("prepare",): "specimen casme2 CASME2",
     ("report",): "evaluate svm synthetic-3 --set synthetic_flow.subjects=3 --out runs/svm",

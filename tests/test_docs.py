@@ -1,4 +1,4 @@
-"""What the pages say holds: code, links, the reference, examples in docstrings. (Of tables: tools/tables.py --check.)"""
+"""What pages say holds: code, links, the reference, examples in docstrings. (Of tables: tools/tables.py --check.)"""
 
 import doctest
 import importlib

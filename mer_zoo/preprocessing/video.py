@@ -1,9 +1,10 @@
 """Frames of a video file, a folder of pictures or an array, one after the other."""
 
 import importlib.util
+import itertools
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -21,6 +22,8 @@ logger = logging.getLogger("mer_zoo")
 
 LEAST_SHARE = 0.9  # of the frames that a video announces, by its length, which is not exact
 
+TIMED = 120  # frames that a rate is measured on where the file does not say it
+
 Frame = npt.NDArray[np.uint8]
 Source = str | Path | npt.NDArray[Any]
 
@@ -33,11 +36,13 @@ class Film:
         name: For messages.
         fps: Frames a second, or None where nobody says.
         source: Where the frames are.
+        most: How many frames are read at the most; None reads all.
     """
 
     name: str
     fps: float | None
     source: Path | list[Path] | npt.NDArray[np.uint8]
+    most: int | None = None
 
     def frames(self) -> Iterator[Frame]:
         """Every frame.
@@ -46,7 +51,7 @@ class Film:
             InputError: If there is none, or one cannot be read or is of another size than the first.
         """
         shape: tuple[int, ...] | None = None
-        for number, frame in enumerate(self._each()):
+        for number, frame in enumerate(itertools.islice(self._each(), self.most)):
             if shape is not None and frame.shape[:2] != shape[:2]:
                 raise InputError(
                     f"{self.name}, frame {number}: {frame.shape[:2]} pixels; expected {shape[:2]} as the first."
@@ -105,16 +110,20 @@ def _checked(frames: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """In the order of the last number in their names."""
-    found = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES]
+    found = in_order(folder.iterdir())
     if not found:
         raise InputError(f"{folder} holds no picture ({', '.join(PICTURES)}); expected the frames of one clip.")
+    return found
+
+
+def in_order(files: Iterable[Path]) -> list[Path]:
+    """Those that are pictures, by the last number in their names."""
 
     def order(file: Path) -> tuple[int, str]:
         numbers = re.findall(r"\d+", file.stem)
         return int(numbers[-1]) if numbers else -1, file.name
 
-    return sorted(found, key=order)
+    return sorted((file for file in files if file.suffix.lower() in PICTURES), key=order)
 
 
 def _read(files: list[Path]) -> Iterator[Frame]:
@@ -140,10 +149,10 @@ def _rate(file: Path) -> float | None:
 
         try:
             with av.open(str(file)) as container:
-                rate = container.streams.video[0].average_rate if container.streams.video else None
+                rate = _rate_of(container)
         except (av.FFmpegError, OSError) as error:
             raise InputError(_no_video(file)) from error
-        return float(rate) if rate else None
+        return rate
     import cv2
 
     capture = cv2.VideoCapture(str(file))
@@ -156,6 +165,18 @@ def _rate(file: Path) -> float | None:
     return rate if rate and np.isfinite(rate) and rate > 0 else None
 
 
+def _rate_of(container: Any) -> float | None:
+    """What a container says, or else what its first frames' times say: a webcam's recording is written as it goes."""
+    if not container.streams.video:
+        return None
+    video = container.streams.video[0]
+    if video.average_rate:
+        return float(video.average_rate)
+    packets = itertools.islice(container.demux(video), TIMED)
+    times = sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None)
+    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None
+
+
 def _is_text(file: Path) -> bool:
     """Whether it begins as text does, which decoders would show as the picture of a terminal."""
     with file.open("rb") as opened:
@@ -164,7 +185,8 @@ def _is_text(file: Path) -> bool:
 
 
 def _no_video(file: Path) -> str:
-    return f'{file} is no video that can be read here; convert it to MP4 or AVI, or pip install "mer-zoo[video]".'
+    more = "" if _with_av() else ', or pip install "mer-zoo[video]"'
+    return f"{file} is no video that can be read here; convert it to MP4 or AVI{more}."
 
 
 def _say_if_short(file: Path, read: int, announced: float) -> None:

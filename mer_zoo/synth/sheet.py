@@ -133,6 +133,13 @@ def flow_colours(flow: Floats, full: float) -> Pictures:
     return np.asarray(np.rint(255 * colours), np.uint8)
 
 
+def flow_wheel(size: int) -> Pictures:
+    """Each direction in its colour, paler towards the middle: (size, size, 4) with what is outside the disk clear."""
+    y, x = np.mgrid[:size, :size] * 2 / (size - 1) - 1
+    inside = np.where(np.hypot(x, y) <= 1, 255, 0)[..., None]
+    return np.concatenate([flow_colours(np.stack([x, y], axis=-1), 1.0), inside], axis=-1).astype(np.uint8)
+
+
 def _row(generator: Generator, number: int) -> Row:
     coding = generator.script(number, number).coding
     label = generator.label(number, number)[1]
@@ -163,10 +170,8 @@ def _write_header(sheet: Image.Image, layout: Layout, generator: Generator, full
     _write(sheet, (8, 8), what, f"Flow: direction as on the wheel, full colour at {full:.2f} pixels or more")
     for column, title in enumerate(COLUMNS):
         _write(sheet, (layout.corner(0, column)[0], HEADER - LINE), title.format(gain=GAIN))
-    y, x = np.mgrid[:WHEEL, :WHEEL] * 2 / (WHEEL - 1) - 1
-    wheel = flow_colours(np.stack([x, y], axis=-1), 1.0)
-    inside = Image.fromarray(np.hypot(x, y) <= 1)
-    sheet.paste(Image.fromarray(wheel), (layout.whole[0] - WHEEL - GAP, 8), inside)
+    wheel = Image.fromarray(flow_wheel(WHEEL))
+    sheet.paste(wheel, (layout.whole[0] - WHEEL - GAP, 8), wheel)
 
 
 def _write(sheet: Image.Image, place: tuple[int, int], *lines: str) -> None:
