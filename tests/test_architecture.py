@@ -29,7 +29,7 @@ ARROWS = {
     "models": {"types", "registry"},
     "synth": {"types"},
     "datasets": {"types", "registry", "preprocessing.flow", "synth"},
-    "demo": {"models", "prediction", "preprocessing", "synth", "figures", "prediction_picture"},
+    "demo": {"models", "explaining", "prediction", "preprocessing", "synth", "figures", "prediction_picture"},
     "preprocessing": {"types", "datasets._base", "datasets._pictures", "preprocessing"},
     "augmentation": {"types", "recipe"},
     "bf16": {"recipe"},

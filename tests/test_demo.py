@@ -26,6 +26,7 @@ from mer_zoo.demo.answering import about_frames, about_synthetic, about_video
 from mer_zoo.demo.app import RESPONSIBLE, build, launch
 from mer_zoo.demo.looking import FACE, MOST_PICTURES, SCENE, Limits, Seen, aligner_of, choices, open_video, watch
 from mer_zoo.errors import InputError
+from mer_zoo.explaining import REGIONS
 from mer_zoo.prediction import CAVEAT
 from mer_zoo.synth.settings import PRESETS
 
@@ -73,8 +74,11 @@ def test_a_film_is_looked_at_as_predict_looks(films: Path) -> None:
     assert any(seen.moving)
     assert not all(seen.moving)
     np.testing.assert_array_equal(seen.clip[0], expected.faces[seen.best])
-    np.testing.assert_array_equal(seen.looked, expected.looked[seen.best])
     window = expected.windows[seen.best]
+    why = mer_zoo.explain(MODEL, seen.clip, apex=seen.apex)
+    assert why.target == expected.classes[int(expected.probabilities[seen.best].argmax())]
+    assert seen.regions == pytest.approx(why.regions, abs=1e-6)
+    np.testing.assert_allclose(seen.looked, why.cam[0], atol=1e-6)
     assert (seen.apex, len(seen.clip)) == (window.apex - window.onset, window.offset - window.onset + 1)
     assert not seen.cut_short
 
@@ -85,13 +89,15 @@ def test_everything_is_on_the_page(films: Path) -> None:
     assert all(re.fullmatch(r'<p role="status">Looking … \d\.\d s</p>', said) for said in far[1:])
     texts = re.findall(r'<img[^>]* alt="([^"]+)"', last)
     assert len(texts) == last.count("<img") == 6
-    for word in ("onset", "apex", "offset", "Optical flow", "leant most on the"):
+    for word in ("onset", "apex", "offset", "Optical flow", "looked most at the"):
         assert any(word in text for text in texts), word
     assert 'role="img" aria-label="Probabilities over time, 0 s to ' in last
     assert CAVEAT in last
     assert not re.search(r"#0000\d\d|#000000|#222222", last)
     for name in mer_zoo.predict(MODEL, films / "brows.mp4").classes:
         assert f'<th scope="row">{name}</th>' in last
+    for region in REGIONS:
+        assert f'<th scope="row">{region}</th>' in last
 
 
 @pytest.mark.parametrize("name", mer_zoo.list_models(pretrained=True))

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from mer_zoo.errors import FaceError, InputError, MerZooError
+from mer_zoo.explaining import explain
 from mer_zoo.models import create_model, list_models
 from mer_zoo.prediction import SECONDS, Answer, Clip, Look, Prediction, Viewer
 from mer_zoo.preprocessing.faces import Aligner
@@ -67,7 +67,8 @@ class Seen:
         best: Number of the window that says most: of those in which something moves, that of the most probable class.
         moving: (W,), whether something moves.
         clip: (T, H, W) or (T, H, W, 3), the faces of the best window, SHOWN pixels a side or less.
-        looked: (s, s), 0 to 1: where the network looked in the best window.
+        looked: (s, s), 0 to 1: where the network looked in the best window, added up over time.
+        regions: How far the probability of its most probable class falls when a region of the face is held still.
         cut_short: Whether the film may go on beyond what was looked at.
         truth: What is known of a synthetic clip; empty for others.
     """
@@ -77,6 +78,7 @@ class Seen:
     moving: tuple[bool, ...]
     clip: Frames
     looked: Array
+    regions: dict[str, float]
     cut_short: bool = False
     truth: str = ""
 
@@ -203,18 +205,16 @@ def watch(model: str, film: Film, aligner: Aligner, clip: Clip | None = None) ->
     if answer is None:
         raise InputError(_still(film.name))
     short = film.most is not None and looks[-1].window.offset + 1 >= film.most
-    looked = where_it_looked(viewer.network, answer)
-    yield Seen(prediction, best, tuple(moving), _small(answer.clip), looked, short)
+    window = looks[best].window
+    why = explain(viewer.network, answer.clip, apex=window.apex - window.onset, fps=film.fps)
+    looked = why.cam.sum(axis=0)
+    looked /= max(float(looked.max()), 1e-12)
+    yield Seen(prediction, best, tuple(moving), _small(answer.clip), looked, why.regions, short)
 
 
 def _most(answer: Answer | None) -> float:
     """Probability of the most probable class."""
     return -1.0 if answer is None else float(answer.probabilities.max())
-
-
-def where_it_looked(_network: nn.Module, answer: Answer) -> Array:
-    """What of the face the answer leans on, by place: (s, s), 0 to 1."""
-    return answer.looked
 
 
 def in_words(error: Exception) -> str:

@@ -45,7 +45,7 @@ def refusal(sentence: str) -> str:
 def result(seen: Seen) -> str:
     """All that was seen."""
     pair = f'<div class="strip two">{_moved(seen)}{_leant_on(seen)}</div>'
-    parts = [_heading(seen), _strip(seen), pair, _table(seen)]
+    parts = [_heading(seen), _strip(seen), pair, _probabilities(seen), _regions(seen)]
     if len(seen.prediction.windows) > 1:
         parts.append(_over_time(seen))
     parts.append(f'<p class="caveat">{escape(seen.prediction.caveat)}</p>')
@@ -100,8 +100,8 @@ def _moved(seen: Seen) -> str:
 
 def _leant_on(seen: Seen) -> str:
     """Where the network looked."""
-    text = f"The face at the onset; the network leant most on the {_place(seen.looked)}"
-    caption = "Where the network looked: the brighter, the more its answer leans on it."
+    text = f"The face at the onset; the network looked most at the {_place(seen.looked)}"
+    caption = "Where the network looked: the brighter, the more its last maps speak for the most probable class."
     return _figure(_image(_heated(seen), text), caption)
 
 
@@ -122,16 +122,29 @@ def _heated(seen: Seen) -> Frames:
     return np.asarray(np.rint(face * (1 - STRONG * heat) + warm * STRONG * heat), np.uint8)
 
 
-def _table(seen: Seen) -> str:
-    """Each class with its probability, as a bar and as a number."""
+def _probabilities(seen: Seen) -> str:
+    """Each class with its probability."""
     said, values = seen.prediction, seen.prediction.probabilities[seen.best]
-    rows = "".join(
-        f'<tr><th scope="row">{escape(said.classes[index])}</th>'
-        f'<td><span class="bar" style="width:{values[index]:.1%}"></span></td><td>{values[index]:.1%}</td></tr>'
-        for index in np.argsort(-values)
-    )
     each = " Each action unit is for itself." if said.classes[0].startswith("AU") else ""
-    return f"<table><caption>Probabilities, as the network gives them.{each}</caption>{rows}</table>"
+    rows = {said.classes[index]: float(values[index]) for index in np.argsort(-values)}
+    return _bars(f"Probabilities, as the network gives them.{each}", rows)
+
+
+def _regions(seen: Seen) -> str:
+    """What each region of the face is worth."""
+    said = seen.prediction
+    leading = said.classes[int(said.probabilities[seen.best].argmax())]
+    return _bars(f"How far the probability of {leading} falls when a region of the face is held still.", seen.regions)
+
+
+def _bars(caption: str, values: dict[str, float]) -> str:
+    """Each name with its share, as a bar and as a number."""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        f'<td><span class="bar" style="width:{max(value, 0):.1%}"></span></td><td>{value:z.1%}</td></tr>'
+        for name, value in values.items()
+    )
+    return f"<table><caption>{escape(caption)}</caption>{rows}</table>"
 
 
 def _over_time(seen: Seen) -> str:
