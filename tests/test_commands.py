@@ -138,6 +138,8 @@ def test_the_commands_of_every_page(
         match words:
             case ["pip", "install", *_]:
                 installs(words)
+            case ["mer-zoo", "demo", *_]:
+                assert _parser().parse_args(words[1:])  # it serves until Ctrl-C: test_demo_page.py
             case ["mer-zoo", *rest]:
                 run_command(rest, tmp_path)
             case ["python", file, *rest] if file in PARSED:
