@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import mer_zoo
-from mer_zoo import cli_demo, cli_export, cli_prepare, cli_runs
+from mer_zoo import cli_asking, cli_demo, cli_export, cli_prepare, cli_runs
 from mer_zoo.errors import InputError, MerZooError, printable
 from mer_zoo.rules import RULES
 
@@ -86,7 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     cli_export.add_export(_add(commands, "export", what, example, cli_export.export))
     what = "Ask a network about a video or a folder of frames: probabilities over time, and a picture."
     example = "mer-zoo predict ststnet.synth_3 CLIP --align none"
-    cli_prepare.add_predict(_add(commands, "predict", what, example, cli_prepare.predict))
+    cli_asking.add_predict(_add(commands, "predict", what, example, cli_asking.predict))
+    what = "Why a network says what it says of a clip: what each region of the face is worth, and a map."
+    example = "mer-zoo explain ststnet.synth_3 CLIP --align none"
+    cli_asking.add_explain(_add(commands, "explain", what, example, cli_asking.explain))
     what = "Open a page on which a video, a webcam or a rendered clip can be looked at; nothing leaves this machine."
     cli_demo.add_demo(_add(commands, "demo", what, "mer-zoo demo --open", cli_demo.demo))
     example = "mer-zoo synth sheet faces.png"

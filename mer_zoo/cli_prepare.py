@@ -1,4 +1,4 @@
-"""``mer-zoo prepare``, ``cache`` and ``predict``: from raw frames to inputs, and to what a network says of them."""
+"""``mer-zoo prepare`` and ``cache``: from raw frames to inputs."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import mer_zoo
-from mer_zoo.cli_runs import add_alignment, add_corpora, add_preparation, aligner_of, corpora_of, preparation_of
+from mer_zoo.cli_runs import add_corpora, add_preparation, corpora_of, preparation_of
 from mer_zoo.errors import InputError, printable
 
 Words = argparse.Namespace
@@ -32,20 +32,6 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="only what begins so; `rm` needs it, or --all")
     parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where it lies (the user's cache directory)")
     parser.add_argument("--all", action="store_true", help="delete everything")
-
-
-def add_predict(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``mer-zoo predict``."""
-    add = parser.add_argument
-    add("model", metavar="MODEL", help="a name with weights, as `mer-zoo models` lists them; or local-dir:, hf-hub:")
-    add("source", type=Path, metavar="SOURCE", help="a video, or a folder of frames")
-    add(
-        "--clip", metavar="ONSET,APEX,OFFSET", help="numbers of frames from 0, the apex may be empty (windows over all)"
-    )
-    add("--fps", type=float, metavar="N", help="frames a second (what the video says)")
-    add("--seconds", type=float, default=0.5, metavar="N", help="length of a window (%(default)s)")
-    add("--out", type=Path, metavar="FILE", help="a picture: faces, where the network looked, probabilities")
-    add_alignment(parser, default="mtcnn")
 
 
 def prepare(words: Words) -> None:
@@ -93,23 +79,3 @@ def cache(words: Words) -> None:
         if words.action == "rm":
             shelf.remove()
     print(printable(f"{'Deleted' if words.action == 'rm' else 'There are'} {len(shelves)} in {folder}", sys.stdout))
-
-
-def predict(words: Words) -> None:
-    """Ask as ``mer_zoo.predict`` does, print the table, and draw the picture if one is asked for."""
-    clip = _clip(words.clip) if words.clip else None
-    said = mer_zoo.predict(
-        words.model, words.source, clip=clip, fps=words.fps, aligner=aligner_of(words), seconds=words.seconds
-    )
-    print(printable(str(said), sys.stdout))
-    if words.out:
-        print(printable(f"Wrote {said.save(words.out)}", sys.stdout))
-
-
-def _clip(text: str) -> tuple[int, int | None, int]:
-    parts = text.split(",")
-    try:
-        onset, apex, offset = parts
-        return int(onset), int(apex) if apex.strip() else None, int(offset)
-    except ValueError:
-        raise InputError(f"--clip {text!r}; expected ONSET,APEX,OFFSET such as 12,20,31, or 12,,31.") from None

@@ -83,6 +83,10 @@ class Explanation:
         """Of the class that is explained."""
         return float(self.probabilities[self.classes.index(self.target)])
 
+    def __str__(self) -> str:
+        falls = "\n".join(f"{name:>6} {fall:+.3f}" for name, fall in self.regions.items())
+        return f"{self.target} {self.probability:.3f}; it falls by, when a region is held still:\n{falls}"
+
     def save(self, file: str | Path) -> Path:
         """A picture, or with ``.npz`` the arrays: classes, target, probabilities, cam, regions, falls and pictures.
 

@@ -81,7 +81,7 @@ def test_the_example_of_every_help_runs(words: tuple[str, ...], capsys: Output) 
     assert examples
     if words == ("push",):
         mer_zoo.save_pretrained(mer_zoo.create_model("ststnet"), "my_model")
-    if words == ("predict",):
+    if words in (("predict",), ("explain",)):
         _write_clip(Path("CLIP"))
     if words in BEFORE:
         assert main(shlex.split(BEFORE[words])) == 0
