@@ -42,7 +42,13 @@ def differences(shown: str, now: str) -> list[str]:
 
 
 def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line and not line.startswith("- ")]
+    """Lines to compare; p-values, which move in jumps over few persons, are cut off."""
+    kept, jumps = [], False
+    for line in text.splitlines():
+        if line and not line.startswith("- "):
+            jumps = line.rstrip(" |").endswith(" p") or (jumps and line.startswith("|"))
+            kept.append(line.rpartition("|")[0].rpartition("|")[0] if jumps else line)
+    return kept
 
 
 def _alike(shown: str, now: str) -> bool:
