@@ -87,6 +87,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "explain",
+    "explaining",
     "export_model",
     "folds",
     "from_timm",

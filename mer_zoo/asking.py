@@ -18,7 +18,7 @@ UNIT = re.compile(r"AU\d+")
 
 @contextmanager
 def asked(model: nn.Module | str) -> Iterator[nn.Module]:
-    """The network, in evaluation mode as long as this lasts.
+    """The network, in evaluation mode as long as this lasts; afterwards each part is in its own mode again.
 
     Args:
         model: A model, or the name of one with weights, such as ``ststnet.synth_3``.
@@ -30,12 +30,13 @@ def asked(model: nn.Module | str) -> Iterator[nn.Module]:
     if not isinstance(model, str | nn.Module):
         raise InputError(f"model is a {type(model).__name__}; expected a module, or a name such as 'ststnet.synth_3'.")
     network = create_model(model, pretrained=True) if isinstance(model, str) else model
-    training = network.training
+    modes = {part: part.training for part in network.modules()}
     network.eval()
     try:
         yield network
     finally:
-        network.train(training)
+        for part, training in modes.items():
+            part.training = training
 
 
 def eaten_by(network: nn.Module) -> InputSpec:
@@ -53,8 +54,9 @@ def eaten_by(network: nn.Module) -> InputSpec:
 
 
 def logits_of(network: nn.Module, values: Tensor) -> Tensor:
-    """Inputs (B, ...) on the CPU, wherever the network is -> logits (B, N) on the CPU, float32."""
-    return cast(Tensor, network(values.to(next(network.parameters()).device)).float().cpu())
+    """Inputs (B, ...) on the CPU -> logits (B, N) on the CPU, float32, wherever and whatever the weights are."""
+    weight = next(network.parameters(), values)
+    return cast(Tensor, network(values.to(weight.device, weight.dtype)).float().cpu())
 
 
 def classes_of(network: nn.Module, number: int) -> tuple[str, ...]:

@@ -3,16 +3,18 @@
 Where: gradient-weighted class activation in space and time. HiResCAM (Draelos and Carin, arXiv 2011.08891), where
 each place has its own weight, is the default; Grad-CAM (Selvaraju et al., ICCV 2017, eq. 1 and 2) gives all places of
 a channel one weight, which is wrong for networks that keep places up to their last layer, as most do here:
-docs/explain.md has the figures. Captum's two take 3-D maps, but one layer only; networks with streams have several
-last layers, so ours adds up all maps on which no later map depends (tests compare it with Captum's where there is
-one). Of transformers, whose tokens are no maps, the patch embedding is the last.
+docs/explain.md has the figures. Captum's two take 3-D maps, but one layer only; networks with streams or shortcuts have
+several last layers, so ours adds up all maps, each by what it says past the later ones (tests compare it with Captum's
+where there is one). Of transformers, whose tokens are no maps, what comes before the tokens is the last.
 
 What a region is worth: how far the probability of the class falls when that region is held still.
 """
 
 import copy
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,7 @@ MAPS = (
 
 
 METHODS = ("hirescam", "gradcam")
+ROUNDING = 1e-4  # of a slope, that is nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,7 @@ class Explanation:
         classes: Names of the N classes.
         target: The class that is explained.
         probabilities: (N,), 0 to 1; of action units each for itself.
-        cam: (T, S, S), 0 to 1: where maps of the last layers speak for the class; all 0 if none does.
+        cam: (T, S, S), 0 to 1: where the last maps speak for the class; all 0 if none does.
         regions: For each region of the face, how far the probability of the class falls, -1 to 1, when it is held
             still: frames as the first one, differences and flow at rest, a single image evenly grey.
         pictures: (T, S', S', 3), what the clip looks like at each step.
@@ -130,11 +133,10 @@ def explain(
     """
     if method not in METHODS:
         raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
-    with asked(model) as network:
+    with torch.inference_mode(False), torch.no_grad(), asked(model) as network:
         spec = eaten_by(network)
         values, pictures = _prepared(clip, spec, apex, fps)
-        with torch.no_grad():
-            logits = logits_of(network, values)[0]
+        logits = logits_of(network, values)[0]
         classes = classes_of(network, len(logits))
         index = int(logits.argmax()) if target is None else _index(target, classes)
         shares = probabilities(logits, classes)
@@ -192,34 +194,47 @@ def shuffled(network: nn.Module, seed: int) -> nn.Module:
 
 
 def class_activation(network: nn.Module, values: Tensor, index: int, method: str) -> Tensor:
-    """One clip (1, C, [T,] S, S) -> (T, S, S), 0 to 1: where maps on which no later map depends speak for a class.
+    """One clip (1, C, [T,] S, S) -> (T, S, S), 0 to 1: where the last maps of a network speak for a class.
 
-    A map weighs as much as the logit's slope along it, at each place or summed over places; it is enlarged linearly.
+    A map weighs as much as the logit's slope along it past later maps, at each place or summed over places; it is
+    enlarged linearly. What is no more than rounding, a millionth of the logit, is 0.
 
     Raises:
         InputError: If no layer of the network answers with maps of more than one place.
     """
-    values = values.detach().clone().requires_grad_()
+    total = torch.zeros(values[0].shape[1:] if values.ndim == 5 else (1, *values.shape[2:]))
+    with torch.enable_grad():
+        logit, kept = _watched(network, values.detach().clone().requires_grad_(), index, len(total))
+        for (answer, rows), slope in last_maps(logit, kept, network):
+            total += _placed(_speaking(answer, slope, method), rows, total.shape)
+    most = float(total.max())
+    return total.relu() / most if most > 1e-6 * float(logit.abs()) else torch.zeros_like(total)
+
+
+def _watched(network: nn.Module, values: Tensor, index: int, steps: int) -> tuple[Tensor, list[Shown]]:
+    """A logit, and the maps of every layer on the way to it, in order; other threads may ask the network meanwhile."""
     kept: list[Shown] = []
+    ours = threading.get_ident()
 
     def keeper(rows: Rows) -> Any:
-        def keep(_layer: nn.Module, _inputs: object, answer: Tensor) -> None:
-            if answer.ndim in (4, 5) and answer.shape[-2:].numel() > 1:
+        def keep(_layer: nn.Module, _inputs: object, answer: object) -> None:
+            if threading.get_ident() == ours and isinstance(answer, Tensor) and _is_map(answer, steps):
                 kept.append((answer, rows))
 
         return keep
 
     hooks = [layer.register_forward_hook(keeper(rows)) for layer, rows in _layers(network)]
     try:
-        logit = logits_of(network, values)[0, index]
+        return logits_of(network, values)[0, index], kept
     finally:
         for hook in hooks:
             hook.remove()
-    total = torch.zeros(values[0].shape[1:] if values.ndim == 5 else (1, *values.shape[2:]))
-    for (answer, rows), slope in _last(logit, kept, network):
-        total += _placed(_speaking(answer, slope, method), rows, total.shape)
-    total = total.relu()
-    return total / total.max().clamp(min=1e-12)
+
+
+def _is_map(answer: Tensor, steps: int) -> bool:
+    """Whether it has more than one place, of one clip or of its steps, and leads back to the input."""
+    whose = (1, steps) if answer.ndim == 4 else (1,)
+    return answer.ndim in (4, 5) and answer.shape[0] in whose and answer.shape[-2:].numel() > 1 and answer.requires_grad
 
 
 def _layers(network: nn.Module) -> Iterator[tuple[nn.Module, Rows]]:
@@ -229,24 +244,29 @@ def _layers(network: nn.Module) -> Iterator[tuple[nn.Module, Rows]]:
     return ((layer, shown.get(layer, (0.0, 1.0))) for layer in network.modules() if isinstance(layer, MAPS))
 
 
-def _last(logit: Tensor, kept: list[Shown], network: nn.Module) -> Iterator[tuple[Shown, Tensor]]:
-    """Maps that the logit depends on and no later map does, with the logit's slope along each."""
+def last_maps(logit: Tensor, kept: list[Shown], network: nn.Module) -> Iterator[tuple[Shown, Tensor]]:
+    """Maps by which the logit hangs on the input past all later ones, with its slope along each while those are held.
+
+    Raises:
+        InputError: If there is no map.
+    """
     maps = [answer for answer, _ in kept]
-    slopes = torch.autograd.grad(logit, maps, retain_graph=True, allow_unused=True) if maps else ()
+    linked = maps and logit.requires_grad
+    slopes = torch.autograd.grad(logit, maps, retain_graph=True, allow_unused=True) if linked else ()
     if not any(slope is not None for slope in slopes):
         raise InputError(
             f"{type(network).__name__} has no layer of maps with more than one place (convolution, norm, pooling), so "
             "there is no place to show."
         )
-    hidden: set[int] = set()
+    left = list(slopes)
     for i in reversed(range(len(maps))):
-        slope = slopes[i]
-        if slope is None or i in hidden:
+        slope, whole = left[i], slopes[i]
+        if slope is None or whole is None or float(slope.abs().max()) <= ROUNDING * float(whole.abs().max()):
             continue
         yield kept[i], slope
         if i:
-            below = torch.autograd.grad(maps[i].sum(), maps[:i], retain_graph=True, allow_unused=True)
-            hidden |= {j for j, found in enumerate(below) if found is not None}
+            through = torch.autograd.grad(maps[i], maps[:i], slope, retain_graph=True, allow_unused=True)
+            left[:i] = [rest if part is None else rest - part for rest, part in zip(left[:i], through, strict=True)]
 
 
 def _speaking(answer: Tensor, slope: Tensor, method: str) -> Tensor:
@@ -275,8 +295,7 @@ def _falls(
         rows = slice(round(upper * spec.size), round(lower * spec.size))
         held[..., rows, :] = rest[..., rows, :]
         cases.append(held)
-    with torch.no_grad():
-        whole, *others = (probabilities(logits_of(network, case), classes)[0, index] for case in cases)
+    whole, *others = (probabilities(logits_of(network, case), classes)[0, index] for case in cases)
     return {name: float(whole - other) for name, other in zip(REGIONS, others, strict=True)}
 
 
@@ -299,10 +318,11 @@ def _prepared(clip: Clip, spec: InputSpec, apex: int | None, fps: float | None) 
     """The input (1, C, [T,] S, S), and a picture of each of its steps."""
     from mer_zoo.explanation_picture import pictures_of, shown
 
-    raw = np.asarray(clip)
+    floating = isinstance(clip, Tensor) and clip.is_floating_point()
+    raw = clip.detach().float().cpu().numpy() if isinstance(clip, Tensor) and floating else np.asarray(clip)
     if raw.dtype == np.uint8 and raw.ndim in (3, 4):
-        place = find_apex(raw) if apex is None else apex
-        values = torch.from_numpy(cook_clip(magnified(raw, spec, fps), spec, place))
+        place = _apex(raw, apex)
+        values = torch.from_numpy(cook_clip(magnified(raw, spec, _rate(fps)), spec, place))
         return values[None], shown(raw, spec, place)
     if raw.shape != spec.shape or not np.issubdtype(raw.dtype, np.floating):
         raise InputError(
@@ -312,3 +332,17 @@ def _prepared(clip: Clip, spec: InputSpec, apex: int | None, fps: float | None) 
     values = torch.from_numpy(raw.astype(np.float32))[None]
     spec.check(values)
     return values, pictures_of(raw, spec)
+
+
+def _apex(frames: npt.NDArray[np.uint8], apex: int | None) -> int:
+    if apex is None:
+        return find_apex(frames) if len(frames) > 1 else 0
+    if isinstance(apex, bool) or not isinstance(apex, int | np.integer) or not 0 <= apex < len(frames):
+        raise InputError(f"apex is {apex!r}; expected a position among {len(frames)} frames, from 0.")
+    return int(apex)
+
+
+def _rate(fps: float | None) -> float | None:
+    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, Real) or not 0 < fps < float("inf")):
+        raise InputError(f"fps is {fps!r}; expected a positive number of frames a second.")
+    return fps

@@ -3,7 +3,7 @@
 import os
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Pictures = npt.NDArray[np.uint8]
 
-KINDS = (".png", ".svg", ".pdf", ".npz")
+KINDS = (".png", ".svg", ".pdf")
 SHOWN = 6  # steps in time, evenly over the clip
 WIDTH = 9.6  # inches
 CAVEAT = (
@@ -34,8 +34,9 @@ def shown(frames: Pictures, spec: InputSpec, apex: int) -> Pictures:
         steps = [apex]
     elif spec.kind in ("pair", "phases"):
         steps = [0, apex] if spec.kind == "pair" else [apex, len(frames) - 1]
-    else:
-        steps = [round(at) for at in np.linspace(0, len(frames) - 1, spec.frames)]
+    else:  # flow goes from the onset to later frames
+        times = np.linspace(0, len(frames) - 1, spec.frames + spec.is_flow)[int(spec.is_flow) :]
+        steps = [round(at) for at in times]
     return _coloured(frames[steps])
 
 
@@ -55,7 +56,7 @@ def write_arrays(explanation: "Explanation", file: Path) -> Path:
     """The arrays as ``.npz``, under a temporary name and renamed; no objects, so that they load without pickle."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    arrays = {
+    arrays: dict[str, Any] = {
         "classes": np.array(explanation.classes),
         "target": np.array(explanation.target),
         "probabilities": explanation.probabilities,
@@ -66,7 +67,7 @@ def write_arrays(explanation: "Explanation", file: Path) -> Path:
     }
     try:
         with temporary.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
+            np.savez_compressed(stream, **arrays)
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
@@ -80,7 +81,9 @@ def draw(explanation: "Explanation", file: Path) -> Path:
         InputError: If the file's name ends otherwise than KINDS, or matplotlib is not installed.
     """
     if file.suffix.lower() not in KINDS:
-        raise InputError(f"{file} does not end in {', '.join(KINDS)}; one of these kinds is written.")
+        raise InputError(
+            f"{file} does not end in {', '.join(KINDS)} or, for the arrays, .npz; one of these is written."
+        )
     try:
         from mer_zoo.figures import style, write
     except ImportError as error:

@@ -1,6 +1,7 @@
 """Maps and regions: equal to Captum's where it has them, changed when weights are shuffled, on the face that moves."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 import mer_zoo
 from mer_zoo.errors import InputError
-from mer_zoo.explaining import METHODS, REGIONS, sanity_check, shuffled
+from mer_zoo.explaining import METHODS, REGIONS, _watched, last_maps, sanity_check, shuffled
+from mer_zoo.explanation_picture import shown
 from mer_zoo.models.micro_exp_fusenet import EYES
 from mer_zoo.preprocessing.forms import cook_clip
 from mer_zoo.synth import Generator
@@ -89,12 +91,13 @@ def test_every_network_of_the_zoo_has_a_map(name: str) -> None:
     spec = spec_of(name)
     values = batch(name, 1)[0].numpy()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    said = mer_zoo.explain(model, values)
+    classes = [f"class {i}" for i in range(5)]
+    said = next(said for said in (mer_zoo.explain(model, values, target=each) for each in classes) if said.cam.any())
     steps = spec.frames if len(spec.shape) == 4 else 1
     assert said.cam.shape == (steps, spec.size, spec.size)
     assert said.pictures.shape == (*said.cam.shape, 3)
     assert said.cam.min() >= 0
-    assert said.cam.max() in (0, pytest.approx(1))
+    assert said.cam.max() == pytest.approx(1)
     assert list(said.regions) == list(REGIONS)
     with torch.no_grad():
         expected = model(torch.from_numpy(values)[None]).softmax(1)[0]
@@ -110,6 +113,108 @@ def test_a_network_that_sees_the_eyes_alone_is_explained_there() -> None:
     upper = round(EYES[0] * values.shape[-1])
     assert all(not cam[:, :upper].any() for cam in maps)
     assert any(cam.any() for cam in maps)
+
+
+def test_what_maps_say_past_later_ones_adds_up_to_the_logit() -> None:
+    """By Euler's theorem: a network of convolutions, ReLU and sums without biases is homogeneous."""
+
+    class Shortcuts(nn.Module):
+        input_spec = mer_zoo.InputSpec("image", ("grey",), size=12)
+
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second, self.third = (nn.Conv2d(n, 4, 3, padding=1, bias=False) for n in (1, 4, 4))
+            self.act, self.fc = nn.ReLU(inplace=True), nn.Linear(4 * 144, 2, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.act(self.first(x))
+            y = (x + self.second(x)).relu()
+            logits: Tensor = self.fc((x + y + self.third(y)).flatten(1))
+            return logits
+
+    model, values = Shortcuts(), torch.rand(1, 1, 12, 12, requires_grad=True)
+    logit, kept = _watched(model, values, 1, 1)
+    parts = [(answer, slope) for (answer, _), slope in last_maps(logit, kept, model)]
+    assert [answer.shape[1] for answer, _ in parts] == [4, 4, 4]
+    torch.testing.assert_close(sum((answer * slope).sum() for answer, slope in parts), logit)
+
+
+def test_a_gate_does_not_hide_what_it_lets_through() -> None:
+    class Gated(nn.Module):
+        input_spec = mer_zoo.InputSpec("image", ("grey",), size=12)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.gate = nn.Conv2d(1, 1, 3, padding=1, bias=False), nn.Conv2d(1, 1, 1)
+            nn.init.ones_(self.conv.weight)
+            nn.init.zeros_(self.gate.weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            means = (x * self.gate(x).sigmoid()).mean((2, 3))
+            return torch.cat([means, -means], dim=1)
+
+    picture = np.zeros((1, 12, 12), np.float32)
+    picture[0, 3, 8] = 1
+    cam = mer_zoo.explain(Gated(), picture).cam[0]
+    assert cam[3, 8] == pytest.approx(1)
+    assert cam[8, 3] == 0
+
+
+def test_visitors_may_ask_one_network_at_once() -> None:
+    model = mer_zoo.create_model("dat_densenet3d.synth_3", pretrained=True)
+    clips = [_clip(clip=number)[0] for number in range(4)]
+    alone = [mer_zoo.explain(model, clip).cam for clip in clips]
+    with ThreadPoolExecutor(4) as threads:
+        together = [*threads.map(lambda clip: mer_zoo.explain(model, clip).cam, clips * 2)]
+    for one, other in zip(alone * 2, together, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_parts_keep_their_mode() -> None:
+    model: Any = mer_zoo.create_model("ststnet.synth_3", pretrained=True).train()
+    model.bn1.eval()
+    mer_zoo.explain(model, _clip()[0])
+    assert (model.training, model.bn1.training, model.bn2.training) == (True, False, True)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_models_and_clips_of_other_types_are_explained(context: Any) -> None:
+    clip, apex = _clip()
+    model = mer_zoo.create_model("ststnet.synth_3", pretrained=True)
+    cooked = torch.from_numpy(cook_clip(clip, mer_zoo.input_spec(model), apex))
+    expected = mer_zoo.explain(model, cooked).cam
+    with context():
+        np.testing.assert_allclose(mer_zoo.explain(model, cooked).cam, expected, atol=1e-5)
+    for frozen in (model.requires_grad_(False), model.double()):
+        for values in (cooked.clone().requires_grad_(), cooked.double()):
+            np.testing.assert_allclose(mer_zoo.explain(frozen, values).cam, expected, atol=1e-4)
+
+
+def test_a_frozen_backbone_leaves_the_maps_after_it() -> None:
+    class Frozen(nn.Module):
+        input_spec = mer_zoo.InputSpec("image", ("grey",), size=12)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                x = self.body(x)
+            means: Tensor = self.head(x).mean((2, 3))
+            return means
+
+    picture = np.random.default_rng(0).random((1, 12, 12), np.float32)
+    said = [mer_zoo.explain(Frozen(), picture, target=f"class {i}").cam for i in range(2)]
+    assert any(cam.any() for cam in said)
+
+
+def test_flow_of_several_steps_is_shown_at_the_frames_it_goes_to() -> None:
+    spec = mer_zoo.InputSpec("flow", ("u", "v"), size=16, frames=3, low=-8, high=8)
+    frames = np.arange(10, dtype=np.uint8)[:, None, None].repeat(16, 1).repeat(16, 2)
+    assert shown(frames, spec, 5)[:, 0, 0, 0].tolist() == [3, 6, 9]
 
 
 # Does it depend on what was learnt, and does it lie where the face moves?
@@ -190,6 +295,7 @@ def test_a_picture_and_arrays_are_saved(tmp_path: Path) -> None:
         np.testing.assert_array_equal(arrays["cam"], said.cam)
         assert dict(zip(arrays["regions"], arrays["falls"], strict=True)) == pytest.approx(said.regions)
         assert str(arrays["target"]) == said.target
+        assert sorted(arrays) == ["cam", "classes", "falls", "pictures", "probabilities", "regions", "target"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["why.npz", "why.pdf", "why.png", "why.svg"]
 
 
@@ -230,10 +336,12 @@ def test_a_network_without_maps_is_refused(method: str) -> None:
         ({"clip": np.zeros((3, 20, 20))}, "The clip is float64 (3, 20, 20); expected frames, uint8 (T, H, W)"),
         ({"clip": np.full((3, 28, 28), np.nan, np.float32)}, "The values span nan..nan"),
         ({"clip": np.full((3, 28, 28), 300, np.float32)}, "The values span 300..300; expected 0..255"),
-        ({"clip": np.zeros((1, 64, 64), np.uint8)}, "The clip has 1 frames"),
+        ({"clip": np.zeros((1, 64, 64), np.uint8)}, "the clip has 1 frames"),
         ({"target": "joy"}, "target is 'joy'; the network knows negative, positive, surprise."),
         ({"method": "lime"}, "method is 'lime'; expected one of hirescam, gradcam."),
-        ({"apex": 99}, "apex is 99"),
+        ({"apex": 99}, "apex is 99; expected a position among 20 frames"),
+        ({"apex": 2.5}, "apex is 2.5; expected a position"),
+        ({"fps": -1.0}, "fps is -1.0; expected a positive number"),
         ({"model": 3}, "model is a int"),
         ({"model": nn.Conv2d(1, 1, 1)}, "Conv2d does not say what it eats"),
     ],
@@ -246,5 +354,5 @@ def test_wrong_arguments_are_named(changed: dict[str, Any], complaint: str) -> N
 
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
     clip, apex = _clip()
-    with pytest.raises(InputError, match=re.escape("does not end in .png, .svg, .pdf, .npz")):
+    with pytest.raises(InputError, match=re.escape("does not end in .png, .svg, .pdf or, for the arrays, .npz")):
         mer_zoo.explain("ststnet.synth_3", clip, apex=apex).save(tmp_path / "why.gif")
