@@ -5,7 +5,8 @@ nor jump, so that what moves is the expression. The moving region are places who
 least half of the greatest. Of each map, added up over time: the share of it that lies there. A map that knows nothing
 has the region's share of the area; the true motion itself is there for scale. Spearman's correlation is that of
 `mer_zoo.explaining.sanity_check`, one shuffle a clip. Regions: how often the one that is worth most is the one with
-most of the moving region. Prints the table of docs/explain.md.
+most of the moving region; always: how often naming one region each time would be right. A map that is 0 everywhere
+has no share and is left out of the mean. Prints the table of docs/explain.md.
 """
 
 import argparse
@@ -37,11 +38,13 @@ class Seen:
     shares: dict[str, list[float]] = field(default_factory=lambda: {m: [] for m in (*METHODS, "shuffled")})
     alike: list[float] = field(default_factory=list)
     hits: list[bool] = field(default_factory=list)
+    homes: list[str] = field(default_factory=list)
 
     def row(self, name: str) -> str:
         """One line of the table."""
         found: list[list[Any]] = [self.area, self.truth, *self.shares.values(), self.alike, self.hits]
         means = [float(np.mean(values)) for values in found]
+        means.append(max(self.homes.count(region) for region in REGIONS) / len(self.homes))
         return f"| `{name}` | {len(self.area)} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |"
 
 
@@ -55,8 +58,11 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = parser().parse_args()
     torch.set_num_threads(1)
-    print("| weights | clips | area | true motion | HiResCAM | Grad-CAM | HiResCAM, shuffled | correlation | region |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| weights | clips | area | true motion | HiResCAM | Grad-CAM | HiResCAM, shuffled | correlation | region "
+        "| always |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name in mer_zoo.list_models(pretrained=True):
         print(measured(name, args.persons).row(name), flush=True)
 
@@ -88,7 +94,8 @@ def look(model: Any, mixed: Any, generator: Generator, which: tuple[int, int], s
     seen.alike.append(sanity_check(model, frames, apex=apex, seeds=1))
     size = len(moving)
     held = {n: moving[round(upper * size) : round(lower * size)].sum() for n, (upper, lower) in REGIONS.items()}
-    seen.hits.append(max(said.regions, key=lambda n: said.regions[n]) == max(held, key=lambda n: held[n]))
+    seen.homes.append(max(held, key=lambda n: held[n]))
+    seen.hits.append(max(said.regions, key=lambda n: said.regions[n]) == seen.homes[-1])
 
 
 def share(cam: npt.NDArray[np.float32], moving: npt.NDArray[np.bool_]) -> float:

@@ -57,32 +57,43 @@ def predict(words: Words) -> None:
 
 
 def explain(words: Words) -> None:
-    """Ask as ``mer_zoo.explain`` does about the clip that is named, or else the window that says most.
+    """Ask as ``mer_zoo.explain`` does about the clip that is named, or else the window that says most of the target.
 
     Raises:
         FaceError: If no window shows a face.
     """
     from mer_zoo.asking import asked
+    from mer_zoo.explanation_picture import KINDS
     from mer_zoo.prediction import Viewer
     from mer_zoo.preprocessing.video import open_film
 
+    if words.out and words.out.suffix.lower() not in (*KINDS, ".npz"):
+        raise InputError(f"--out {words.out}; expected a file that ends in {', '.join(KINDS)} or .npz.")
     film = open_film(words.source, words.fps)
     with asked(words.model) as network:
         viewer = Viewer(network, film, aligner_of(words))
-        window, answer = max(viewer.looks(_clip(words.clip) if words.clip else None, words.seconds), key=_most)
+        if words.target not in (None, *viewer.classes):
+            raise InputError(f"--target {words.target}; the network knows {', '.join(viewer.classes)}.")
+        index = viewer.classes.index(words.target) if words.target else None
+        looks = viewer.looks(_clip(words.clip) if words.clip else None, words.seconds)
+        window, answer = max(looks, key=lambda look: _most(look, index))
         if answer is None:
             raise FaceError(f"{film.name}: no window shows a face. {window.why}")
         apex = window.apex - window.onset
         how = {"target": words.target, "method": words.method}
         why = mer_zoo.explain(network, answer.clip, apex=apex, fps=film.fps, **how)
-    print(printable(f"{film.name}, frames {window.onset} to {window.offset}\n{why}", sys.stdout))
+    others = f", the largest of {window.others + 1} faces" if window.others else ""
+    print(printable(f"{film.name}, frames {window.onset} to {window.offset}{others}\n{why}", sys.stdout))
     if words.out:
         print(printable(f"Wrote {why.save(words.out)}", sys.stdout))
 
 
-def _most(look: "Look") -> float:
-    """Probability of a window's most probable class."""
-    return -1.0 if look.answer is None else float(look.answer.probabilities.max())
+def _most(look: "Look", index: int | None) -> float:
+    """Probability of a class in a window; None is its most probable one."""
+    if look.answer is None:
+        return -1.0
+    shares = look.answer.probabilities
+    return float(shares.max() if index is None else shares[index])
 
 
 def _clip(text: str) -> tuple[int, int | None, int]:

@@ -101,7 +101,7 @@ ARROWS = {
     "cards": {"types", "models"},
     "hub": {"types", "models", "cards"},
     "exporting": {"types", "models"},
-    "cli_asking": {"asking", "cli_runs", "prediction", "preprocessing"},
+    "cli_asking": {"asking", "cli_runs", "explanation_picture", "prediction", "preprocessing"},
     "cli_demo": {"demo"},
     "cli_export": {"exporting"},
     "cli_prepare": {"cli_runs", "preprocessing.shelf"},

@@ -147,4 +147,4 @@ def test_maps_of_learnt_weights_lie_where_the_face_moves(monkeypatch: pytest.Mon
     seen = importlib.import_module("explain").measured("ststnet.synth_3", 2)
     assert len(seen.area) == len(seen.hits) == 6
     assert np.mean(seen.shares["hirescam"]) > 1.2 * np.mean(seen.area) > np.mean(seen.shares["gradcam"])
-    assert seen.row("a").count("|") == 10
+    assert seen.row("a").count("|") == 11

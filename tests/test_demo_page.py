@@ -173,7 +173,16 @@ def test_another_client_cannot_send_more_either(served: Served, films: Path) -> 
     with (films / "large.mp4").open("rb") as file:
         answer = httpx.post(f"{served.address}/gradio_api/upload", files={"files": file})
     assert (answer.status_code, answer.headers["content-security-policy"][:18]) == (413, "default-src 'self'")
-    assert "demo: refused: an upload larger than the limit." in served.log.read_text()
+    assert "demo: refused: These files are larger than 2 MB together, the limit." in served.log.read_text()
+
+
+def test_many_files_are_not_more_than_one(served: Served) -> None:
+    many = [("files", (f"{number}.png", bytes(600_000))) for number in range(6)]
+    assert httpx.post(f"{served.address}/gradio_api/upload", files=many).status_code == 413
+
+
+def test_another_name_for_this_machine_is_refused(served: Served) -> None:
+    assert httpx.get(f"{served.address}/config", headers={"Host": "elsewhere.example"}).status_code == 400
 
 
 def test_a_recording_by_the_webcam_is_looked_at(page: Page) -> None:

@@ -4,7 +4,9 @@ Nothing leaves the machine: no analytics, no fonts or scripts from elsewhere, an
 the browser refuses whatever Gradio or a component would still fetch.
 """
 
+import contextlib
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -12,7 +14,11 @@ from typing import Any
 
 import gradio as gr
 from gradio.themes import Base
+from gradio.utils import get_upload_folder
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
 
 from mer_zoo.demo.answering import about_frames, about_synthetic, about_video
 from mer_zoo.demo.looking import FACE, MOST_PERSONS, SCENE, Limits, choices
@@ -22,7 +28,9 @@ from mer_zoo.synth.settings import PRESETS
 
 VISITORS = 2  # who are answered at once; others wait in a row
 WAITING = 20  # in that row at the most
-SWEEP, KEPT = 60, 1800  # seconds: how often uploads are looked through, and how old they become
+UPLOADS = 10  # times the limit of one that all of them may take together
+FRAME = 2**20  # bytes of a request beside its files, at the most
+SWEEP, KEPT = 60, 1740  # seconds: how often uploads are looked through, and how old they become
 STYLE = Path(__file__).with_name("page.css")
 
 TITLE = "mer-zoo: facial micro-expressions"
@@ -51,27 +59,49 @@ POLICY = "; ".join(
     ]
 )
 WEBCAM = {"width": {"ideal": 1280}, "height": {"ideal": 720}, "frameRate": {"ideal": 30}}
+LOOPBACK = ("127.0.0.1", "localhost")
 FONTS = ["system-ui", "sans-serif"]
 
 logger = logging.getLogger("mer_zoo")
 
 
 class OwnOnly:
-    """Tells the browser to load from this server only, with each answer, and logs uploads that are too large (ASGI)."""
+    """Tells the browser to load from this server only, and refuses and logs uploads beyond the limits (ASGI)."""
 
-    def __init__(self, app: Any) -> None:
-        self.app = app
+    def __init__(self, app: Any, limits: Limits) -> None:
+        self.app, self.limits = app, limits
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def send_with_policy(message: Any) -> None:
             if message["type"] == "http.response.start":
-                if message["status"] == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-                    logger.warning("demo: refused: an upload larger than the limit.")
                 headers = [*message["headers"], (b"content-security-policy", POLICY.encode())]
                 message = {**message, "headers": [*headers, (b"referrer-policy", b"no-referrer")]}
             await send(message)
 
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith("/upload"):
+            why = self._too_much(int(Headers(scope=scope).get("content-length", self.limits.bytes + FRAME + 1)))
+            if why:
+                logger.warning("demo: refused: %s", why)
+                await PlainTextResponse(why, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)(scope, receive, send_with_policy)
+                return
         await self.app(scope, receive, send_with_policy)
+
+    def _too_much(self, size: int) -> str:
+        """Why an upload of so many bytes is refused; empty if it is not."""
+        if size > self.limits.bytes + FRAME:
+            return f"These files are larger than {self.limits.megabytes} MB together, the limit."
+        if _bytes_in(Path(get_upload_folder())) + size > UPLOADS * self.limits.bytes:
+            return "The room for uploads is full; it is emptied within half an hour."
+        return ""
+
+
+def _bytes_in(folder: Path) -> int:
+    """Of all files, but for those that are deleted meanwhile."""
+    total = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
 
 
 Asked = tuple[gr.Button, Callable[..., Iterator[str]], list[Any]]  # what is pressed, what answers, and to which fields
@@ -113,10 +143,14 @@ def launch(limits: Limits | None = None, host: str = "127.0.0.1", port: int | No
         port: To listen at; None takes the first free one from 7860.
 
     Raises:
-        InputError: If the port is taken.
+        InputError: If the address is none of this machine's, or the port is taken.
     """
     limits = limits or Limits()
+    _check_address(host, port)
     page = build(limits)
+    guards = [Middleware(OwnOnly, limits=limits)]
+    if host in LOOPBACK:  # so that no page from elsewhere reaches it under a name of its own
+        guards.append(Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK]))
     try:
         page.launch(
             server_name=host,
@@ -131,13 +165,26 @@ def launch(limits: Limits | None = None, host: str = "127.0.0.1", port: int | No
             max_file_size=limits.bytes,
             theme=Base(font=FONTS, font_mono=["ui-monospace", "monospace"]),
             css_paths=STYLE,
-            app_kwargs={"middleware": [Middleware(OwnOnly)]},
+            app_kwargs={"middleware": guards},
             quiet=True,
             prevent_thread_lock=True,
         )
     except OSError as error:
         raise InputError(f"Port {port or 'from 7860 on'} of {host} cannot be had; name another. ({error})") from error
     return page
+
+
+def _check_address(host: str, port: int | None) -> None:
+    """Refuse what cannot be listened at, before anything is loaded."""
+    if port is not None and not 0 < port < 2**16:
+        raise InputError(f"port is {port}; expected 1 to {2**16 - 1}.")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise InputError(f"{host}, port {port or 'any'}, cannot be listened at: {error}. Name another.") from error
 
 
 def _synthetic_tab(model: gr.Dropdown) -> Asked:

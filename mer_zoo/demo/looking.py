@@ -143,20 +143,26 @@ def open_frames(files: Sequence[str] | None, fps: float | None, limits: Limits) 
             f"The folder holds {len(pictures)} pictures; one clip has {MOST_PICTURES} at the most. Say how many frames "
             "a second were filmed, and they are looked at in windows of half a second."
         )
+    _check_size(film, len(pictures), f"its {len(pictures)} pictures take")
     return film
 
 
 def _beginning(film: Film, fps: float, limits: Limits) -> Film:
     """So many seconds of a film, if its frames are not too large to be held together."""
+    _check_size(film, SECONDS * fps, f"half a second at {fps:.0f} frames a second takes")
+    return replace(film, most=max(2, round(limits.seconds * fps)))
+
+
+def _check_size(film: Film, frames: float, what: str) -> None:
+    """Refuse so many frames if they are too large to be held together."""
     first = next(film.frames())
-    held = first.nbytes * SECONDS * fps
+    held = first.nbytes * frames
     if held > MOST_BYTES:
         height, width = first.shape[:2]
         raise InputError(
-            f"{film.name} has {width} x {height} pixels at {fps:.0f} frames a second: half a second takes "
-            f"{held / 1e6:.0f} MB, and at most {MOST_BYTES / 1e6:.0f} MB are allowed. Make the picture smaller."
+            f"{film.name} has {width} x {height} pixels: {what} {held / 1e6:.0f} MB, and at most "
+            f"{MOST_BYTES / 1e6:.0f} MB are allowed. Make the picture smaller."
         )
-    return replace(film, most=max(2, round(limits.seconds * fps)))
 
 
 def synthetic(model: str, preset: str, person: int, clip: int) -> tuple[Film, Clip, str]:

@@ -69,7 +69,7 @@ def _heading(seen: Seen) -> str:
         )
     if seen.cut_short:
         end = when(said, said.windows[-1].offset + 1)
-        sentences.append(f"Only the first {end} were looked at; what comes later was not.")
+        sentences.append(f"Only the first {end} were looked at.")
     if window.others:
         sentences.append(f"Of {window.others + 1} faces the largest was taken.")
     sentences.append(escape(seen.truth))
@@ -100,7 +100,8 @@ def _moved(seen: Seen) -> str:
 
 def _leant_on(seen: Seen) -> str:
     """Where the network looked."""
-    text = f"The face at the onset; the network looked most at the {_place(seen.looked)}"
+    most = f"the network looked most at the {_place(seen.looked)}" if seen.looked.any() else "no place speaks for it"
+    text = f"The face at the onset; {most}"
     caption = "Where the network looked: the brighter, the more its last maps speak for the most probable class."
     return _figure(_image(_heated(seen), text), caption)
 
