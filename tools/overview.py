@@ -38,7 +38,7 @@ def main() -> None:
     table = mer_zoo.evaluate("ststnet", "synthetic-3", recipe=RECIPE, out=args.out)
     report = mer_zoo.report(table, "synthetic-3")
     with style():
-        figure = Figure((10.4, 4.6), layout="constrained")
+        figure = Figure((10.4, 4.3), layout="constrained")
         rows = figure.add_gridspec(2, 1, height_ratios=[1.0, 1.15])
         draw_clip(figure.add_subfigure(rows[0]))
         draw_report(figure.add_subfigure(rows[1]), report)
