@@ -270,10 +270,10 @@ def last_maps(logit: Tensor, kept: list[Shown], network: nn.Module) -> Iterator[
 
 
 def _speaking(answer: Tensor, slope: Tensor, method: str) -> Tensor:
-    """(1, C, t, h, w), (1, C, h, w) or frames as a batch (t, C, h, w), with slopes -> (1, 1, t, h, w)."""
+    """(1, C, t, h, w), (1, C, h, w) or frames as a batch (t, C, h, w), with slopes -> (1, 1, t, h, w), by area."""
     if answer.ndim == 4:
         answer, slope = (x.transpose(0, 1)[None] for x in (answer, slope))
-    weight = slope.sum(dim=(2, 3, 4), keepdim=True) if method == "gradcam" else slope
+    weight = slope.sum(dim=(2, 3, 4), keepdim=True) if method == "gradcam" else slope * slope[0, 0].numel()
     return (weight * answer).sum(dim=1, keepdim=True).detach().float().cpu()
 
 

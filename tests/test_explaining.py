@@ -162,6 +162,25 @@ def test_a_gate_does_not_hide_what_it_lets_through() -> None:
     assert cam[8, 3] == 0
 
 
+def test_coarse_and_fine_maps_weigh_by_what_they_say() -> None:
+    """The left half speaks through a map of 2 x 2, the right one through a map of 12 x 12, as much in all."""
+
+    class Halves(nn.Module):
+        input_spec = mer_zoo.InputSpec("image", ("grey",), size=12)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.coarse, self.fine = nn.AvgPool2d(6), nn.AvgPool2d(1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            means = (self.coarse(x)[..., :1].mean((2, 3)) + self.fine(x)[..., 6:].mean((2, 3))).squeeze(1)
+            return torch.stack([means, -means], dim=1)
+
+    cam = mer_zoo.explain(Halves(), np.ones((1, 12, 12), np.float32)).cam[0]
+    assert cam.sum() > 0
+    assert cam[:, :6].sum() == pytest.approx(cam[:, 6:].sum(), rel=0.35)  # the coarse half runs over when enlarged
+
+
 def test_visitors_may_ask_one_network_at_once() -> None:
     model = mer_zoo.create_model("dat_densenet3d.synth_3", pretrained=True)
     clips = [_clip(clip=number)[0] for number in range(4)]
