@@ -14,7 +14,6 @@ import copy
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from mer_zoo.errors import InputError
 from mer_zoo.preprocessing.apex import find_apex
 from mer_zoo.preprocessing.cook import magnified
 from mer_zoo.preprocessing.forms import cook_clip
+from mer_zoo.preprocessing.video import check_rate
 from mer_zoo.types import InputSpec
 
 Array = npt.NDArray[np.float32]
@@ -322,7 +322,8 @@ def _prepared(clip: Clip, spec: InputSpec, apex: int | None, fps: float | None) 
     raw = clip.detach().float().cpu().numpy() if isinstance(clip, Tensor) and floating else np.asarray(clip)
     if raw.dtype == np.uint8 and raw.ndim in (3, 4):
         place = _apex(raw, apex)
-        values = torch.from_numpy(cook_clip(magnified(raw, spec, _rate(fps)), spec, place))
+        check_rate(fps)
+        values = torch.from_numpy(cook_clip(magnified(raw, spec, fps), spec, place))
         return values[None], shown(raw, spec, place)
     if raw.shape != spec.shape or not np.issubdtype(raw.dtype, np.floating):
         raise InputError(
@@ -340,9 +341,3 @@ def _apex(frames: npt.NDArray[np.uint8], apex: int | None) -> int:
     if isinstance(apex, bool) or not isinstance(apex, int | np.integer) or not 0 <= apex < len(frames):
         raise InputError(f"apex is {apex!r}; expected a position among {len(frames)} frames, from 0.")
     return int(apex)
-
-
-def _rate(fps: float | None) -> float | None:
-    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, Real) or not 0 < fps < float("inf")):
-        raise InputError(f"fps is {fps!r}; expected a positive number of frames a second.")
-    return fps

@@ -69,6 +69,16 @@ class Film:
         return iter(self.source)
 
 
+def check_rate(fps: float | None) -> None:
+    """Refuse a number of frames a second that is not positive; None says that it is not known.
+
+    Raises:
+        InputError: If it is no positive number.
+    """
+    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, Real) or not 0 < fps < float("inf")):
+        raise InputError(f"fps is {fps!r}; expected a positive number of frames a second.")
+
+
 def open_film(source: Source, fps: float | None = None) -> Film:
     """The frames of a video file, of a folder of pictures in the order of their numbers, or of (T, H, W[, 3]) uint8.
 
@@ -81,8 +91,7 @@ def open_film(source: Source, fps: float | None = None) -> Film:
     Raises:
         InputError: If nothing is there, it is no such thing, or ``fps`` is not positive.
     """
-    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, Real) or not 0 < fps < float("inf")):
-        raise InputError(f"fps is {fps!r}; expected a positive number of frames a second.")
+    check_rate(fps)
     if isinstance(source, np.ndarray):
         return Film("the array", fps, _checked(source))
     if not isinstance(source, str | Path):
