@@ -3,14 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mer_zoo
 from mer_zoo.cli_runs import add_alignment, aligner_of
 from mer_zoo.errors import FaceError, InputError, printable
-
-if TYPE_CHECKING:
-    from mer_zoo.prediction import Look
 
 Words = argparse.Namespace
 
@@ -76,7 +72,7 @@ def explain(words: Words) -> None:
             raise InputError(f"--target {words.target}; the network knows {', '.join(viewer.classes)}.")
         index = viewer.classes.index(words.target) if words.target else None
         looks = viewer.looks(_clip(words.clip) if words.clip else None, words.seconds)
-        window, answer = max(looks, key=lambda look: _most(look, index))
+        window, answer = max(looks, key=lambda look: look.most(index))
         if answer is None:
             raise FaceError(f"{film.name}: no window shows a face. {window.why}")
         apex = window.apex - window.onset
@@ -86,14 +82,6 @@ def explain(words: Words) -> None:
     print(printable(f"{film.name}, frames {window.onset} to {window.offset}{others}\n{why}", sys.stdout))
     if words.out:
         print(printable(f"Wrote {why.save(words.out)}", sys.stdout))
-
-
-def _most(look: "Look", index: int | None) -> float:
-    """Probability of a class in a window; None is its most probable one."""
-    if look.answer is None:
-        return -1.0
-    shares = look.answer.probabilities
-    return float(shares.max() if index is None else shares[index])
 
 
 def _clip(text: str) -> tuple[int, int | None, int]:

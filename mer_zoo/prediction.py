@@ -176,6 +176,13 @@ class Look(NamedTuple):
     window: Window
     answer: Answer | None
 
+    def most(self, index: int | None = None) -> float:
+        """Probability of a class, or of the most probable one; -1 where there is no face."""
+        if self.answer is None:
+            return -1.0
+        shares = self.answer.probabilities
+        return float(shares.max() if index is None else shares[index])
+
     def brief(self) -> "Look":
         """The same with the first frame only, so that a long film need not be kept."""
         return self._replace(answer=self.answer and self.answer._replace(clip=self.answer.clip[:1].copy()))

@@ -60,7 +60,7 @@ def _chosen(windows: int) -> list[int]:
 
 def _face(plain: "Axes", looked: "Axes", prediction: "Prediction", index: int) -> None:
     """The face of a window, and over it what the answer leans on."""
-    window, picture = prediction.windows[index], _colours(prediction.faces[index])
+    window, picture = prediction.windows[index], in_colours(prediction.faces[index])
     height, width = picture.shape[:2]
     plain.imshow(picture)
     plain.set_title(_when(prediction, index), fontsize=8.5, loc="center")
@@ -86,7 +86,8 @@ def smoothed(looked: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(even / max(float(even.max()), 1e-12), np.float32)
 
 
-def _colours(face: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def in_colours(face: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A picture (H, W) or (H, W, 3) -> (H, W, 3)."""
     return face if face.ndim == 3 else np.stack([face] * 3, axis=-1)
 
 

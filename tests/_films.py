@@ -53,3 +53,12 @@ def write_film(file: Path, frames: Iterable[Frames], fps: int = 30) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return file
+
+
+def write_films(folder: Path, frames: int) -> Path:
+    """A face of so many frames that moves, one that rests, no face, and no film; the folder."""
+    write_film(folder / "brows.mp4", moving(frames))
+    write_film(folder / "still.mp4", still(20))
+    write_film(folder / "cup.mp4", faceless(20))
+    (folder / "text.mp4").write_text("notes and no film\n" * 100)
+    return folder

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
-from _films import faceless, moving, portrait, still, write_film
+from _films import moving, portrait, still, write_film, write_films
 from huggingface_hub import metadata_load
 from PIL import Image
 from starlette.responses import PlainTextResponse
@@ -40,11 +40,7 @@ LIMITS = Limits(megabytes=5, seconds=2)
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
-    write_film(folder / "brows.mp4", moving(45))
-    write_film(folder / "still.mp4", still(20))
-    write_film(folder / "cup.mp4", faceless(20))
-    (folder / "text.mp4").write_text("notes and no film\n" * 100)
+    folder = write_films(tmp_path_factory.mktemp("films"), 45)
     (folder / "empty.mp4").write_bytes(b"")
     write_film(folder / "none.mp4", [portrait()])
     whole = (folder / "brows.mp4").read_bytes()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from _films import faceless, moving, still, write_film
+from _films import write_films
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
@@ -93,11 +93,7 @@ def page(browser: Browser, served: Served) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
-    write_film(folder / "brows.mp4", moving(50))
-    write_film(folder / "still.mp4", still(20))
-    write_film(folder / "cup.mp4", faceless(20))
-    (folder / "text.mp4").write_text("notes and no film\n" * 100)
+    folder = write_films(tmp_path_factory.mktemp("films"), 50)
     (folder / "large.mp4").write_bytes(bytes(3 * 2**20))
     return folder
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mer_zoo.errors import FaceError, InputError, MerZooError
 from mer_zoo.explaining import explain
 from mer_zoo.models import create_model, list_models
-from mer_zoo.prediction import SECONDS, Answer, Clip, Look, Prediction, Viewer
+from mer_zoo.prediction import SECONDS, Clip, Look, Prediction, Viewer
 from mer_zoo.preprocessing.faces import Aligner
 from mer_zoo.preprocessing.motion import moves
 from mer_zoo.preprocessing.video import PICTURES, Film, in_order, open_film
@@ -200,11 +200,11 @@ def watch(model: str, film: Film, aligner: Aligner, clip: Clip | None = None) ->
     viewer = Viewer(network(model), film, aligner)
     looks: list[Look] = []
     moving: list[bool] = []
-    best, answer = 0, None
+    best, answer, most = 0, None, -1.0
     for number, look in enumerate(viewer.looks(clip)):
         moving.append(look.answer is not None and moves(look.answer.clip))
-        if moving[-1] and _most(look.answer) > _most(answer):
-            best, answer = number, look.answer
+        if moving[-1] and look.most() > most:
+            best, answer, most = number, look.answer, look.most()
         looks.append(look.brief())
         yield look.window.offset
     prediction = viewer.prediction(looks)
@@ -216,11 +216,6 @@ def watch(model: str, film: Film, aligner: Aligner, clip: Clip | None = None) ->
     looked = why.cam.sum(axis=0)
     looked /= max(float(looked.max()), 1e-12)
     yield Seen(prediction, best, tuple(moving), _small(answer.clip), looked, why.regions, short)
-
-
-def _most(answer: Answer | None) -> float:
-    """Probability of the most probable class."""
-    return -1.0 if answer is None else float(answer.probabilities.max())
 
 
 def in_words(error: Exception) -> str:

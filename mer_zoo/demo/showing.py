@@ -18,7 +18,7 @@ from PIL import Image
 from mer_zoo.demo.looking import Frames, Seen
 from mer_zoo.figures import INK, style
 from mer_zoo.prediction import Prediction
-from mer_zoo.prediction_picture import smoothed
+from mer_zoo.prediction_picture import in_colours, smoothed
 from mer_zoo.preprocessing.flow import optical_flow
 from mer_zoo.synth.sheet import flow_colours, flow_wheel
 
@@ -116,7 +116,7 @@ def _place(amount: npt.NDArray[np.floating]) -> str:
 
 def _heated(seen: Seen) -> Frames:
     """The face at the onset, with warm colours where the network looked: (H, W, 3)."""
-    face = _colours(seen.clip[0])
+    face = in_colours(seen.clip[0])
     height, width = face.shape[:2]
     heat = cv2.resize(smoothed(seen.looked), (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
     warm = cv2.applyColorMap(np.rint(255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
@@ -202,7 +202,3 @@ def _image(picture: Frames, text: str, kind: str = "") -> str:
     data = base64.b64encode(png.getvalue()).decode()
     named = f' class="{kind}"' if kind else ""
     return f'<img{named} alt="{escape(text)}" src="data:image/png;base64,{data}">'
-
-
-def _colours(picture: Frames) -> Frames:
-    return picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1)
