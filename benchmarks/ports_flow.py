@@ -103,14 +103,15 @@ class DilatedStreams(nn.Module):
 
     def __init__(self, stem: Any) -> None:
         super().__init__()
-        self.streams, start = nn.ModuleList(), 0
-        for size, dilation in zip(stem.conv.sizes, stem.conv.dilations, strict=True):
+        self.streams, start, conv = nn.ModuleList(), 0, stem.conv
+        for i, (size, dilation) in enumerate(zip(conv.sizes, conv.dilations, strict=True)):
             rows, start = slice(start, start + size), start + size
-            options = {"stride": stem.conv.stride, "padding": dilation, "dilation": dilation}
+            options = {"stride": conv.stride, "padding": dilation, "dilation": dilation}
             norm = nn.BatchNorm2d(size)
-            norm.load_state_dict({name: v[rows] if v.ndim else v for name, v in stem.norm.state_dict().items()})
-            layers = [conv2d(stem.conv.weight[rows], stem.conv.bias[rows], **options), nn.ReLU(), norm]
-            pooling = [nn.MaxPool2d(3, stride=3, padding=1)] if stem.pair else []
+            state = stem.norm.state_dict() if hasattr(stem, "norm") else stem.norms[i].state_dict()
+            norm.load_state_dict({n: v[rows] if v.ndim and len(v) > size else v for n, v in state.items()})
+            layers = [conv2d(conv.weight[rows], conv.bias[rows], **options), nn.ReLU(), norm]
+            pooling = [nn.MaxPool2d(3, stride=3, padding=1)] if hasattr(stem, "norms") else []
             self.streams.append(nn.Sequential(*layers, *pooling, nn.Dropout(stem.drop.p)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,8 +124,11 @@ class RCN(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         stem = model.stem
-        narrow = fresh(stem.conv), fresh(stem.norm), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(stem.drop.p)
-        self.stem = DilatedStreams(stem) if hasattr(stem, "pair") else nn.Sequential(*narrow)
+        if hasattr(stem.conv, "sizes"):
+            self.stem: nn.Module = DilatedStreams(stem)
+        else:
+            narrow = fresh(stem.conv), fresh(stem.norm), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(stem.drop.p)
+            self.stem = nn.Sequential(*narrow)
         self.block, self.fc = fresh(model.blocks[0]), fresh(model.fc)
         self.pool, self.attention = nn.AdaptiveAvgPool2d(model.grid), model.attention
 

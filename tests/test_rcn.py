@@ -105,8 +105,11 @@ def _in_our_names(state: dict[str, Tensor], letter: str) -> dict[str, Tensor]:
     stems = [f"stream{dilation}" for dilation in STREAMS.get(letter, ())] or ["stem"]
     for part in parts:
         tensors = [state[f"{stem}.{part}"] for stem in stems]
-        ours[f"stem.{part}"] = torch.cat(tensors) if tensors[0].ndim else tensors[0]
         layer, _, rest = part.partition(".")
+        if letter == "p" and layer == "norm":  # pooled streams are normed apart
+            ours |= {f"stem.norms.{i}.{rest}": tensor for i, tensor in enumerate(tensors)}
+        else:
+            ours[f"stem.{part}"] = torch.cat(tensors) if tensors[0].ndim else tensors[0]
         ours[f"blocks.0.{layer}1.{rest}"] = state[f"pointwise.{part}"]
         ours[f"blocks.0.{layer}2.{rest}"] = state[f"again.{part}"]
     return ours

@@ -12,9 +12,10 @@ we take u, v and strain by TV-L1, stretched to 0..1.
 
 Ours: layers that the authors' code builds and never runs are left out. So S has 15,331 weights, of 24,643 counted
 there; P and C have 13,795, of 33,539. F runs its third stream; there the second one runs twice and the third never.
-Streams have one batch norm in common, and rectify after pooling where that changes nothing. An attention map that is
-the same everywhere is 0, not 0 / 0. Without a classifier, and with a new one until it is trained, attention looks
-by the weights of the last one, which lie with the network as ``class_weights``; if there was none, it is 1 everywhere.
+Strided streams have one batch norm in common; A and S rectify what is halved, which gives the same. An attention map
+that is the same everywhere is 0, not 0 / 0. Without a classifier, and with a new one until it is trained, attention
+looks by the weights of the last one, which lie with the network as ``class_weights``; if there was none, it is 1
+everywhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,10 +43,14 @@ class DilatedConv(nn.Conv2d):
         super().__init__(in_chans, sum(groups.values()), kernel_size=3, stride=stride)
         self.dilations, self.sizes = tuple(groups), list(groups.values())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def streams(self, x: Tensor) -> list[Tensor]:
+        """The maps of each group apart."""
         biases = cast(Tensor, self.bias).split(self.sizes)
         parts = zip(self.weight.split(self.sizes), biases, self.dilations, strict=True)
-        return torch.cat([F.conv2d(x, w, b, self.stride, padding=d, dilation=d) for w, b, d in parts], dim=1)
+        return [F.conv2d(x, w, b, self.stride, padding=d, dilation=d) for w, b, d in parts]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat(self.streams(x), dim=1)
 
 
 class NarrowStem(nn.Module):
@@ -64,28 +69,36 @@ class NarrowStem(nn.Module):
 
 
 class WideStem(nn.Module):
-    """Streams of several dilations, side by side: (B, C, H, W) -> (B, width, H / 3, W / 3).
+    """Three streams of dilation 1, 2 and 3 side by side, with strides: (B, C, H, W) -> (B, width, H / 3, W / 3)."""
 
-    Args:
-        in_chans: C.
-        width: Number of filters.
-        pair: Two streams, of dilation 1 and 3, that are pooled; else three, of dilation 1, 2, 3, that stride.
-        drop_rate: Share of values dropped in training.
-    """
-
-    def __init__(self, in_chans: int, width: int, pair: bool, drop_rate: float) -> None:
+    def __init__(self, in_chans: int, width: int, drop_rate: float) -> None:
         super().__init__()
         half, quarter = width // 2, width // 4
-        groups = {1: half, 3: width - half} if pair else {1: half, 2: quarter, 3: width - half - quarter}
-        self.conv = DilatedConv(in_chans, groups, stride=1 if pair else 3)
+        self.conv = DilatedConv(in_chans, {1: half, 2: quarter, 3: width - half - quarter}, stride=3)
         self.norm = nn.BatchNorm2d(width)
         self.drop = Dropout(drop_rate)
-        self.pair = pair
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.conv(x).relu())
-        y: Tensor = self.drop(F.max_pool2d(x, 3, stride=3, padding=1) if self.pair else x)
+        y: Tensor = self.drop(self.norm(self.conv(x).relu()))
         return y
+
+
+class PairStem(nn.Module):
+    """Two streams of dilation 1 and 3, each pooled, then side by side: (B, C, H, W) -> (B, width, H / 3, W / 3)."""
+
+    def __init__(self, in_chans: int, width: int, drop_rate: float) -> None:
+        super().__init__()
+        self.conv = DilatedConv(in_chans, {1: width // 2, 3: width - width // 2}, stride=1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in self.conv.sizes)
+        self.drop = Dropout(drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = [norm(maps.relu()) for norm, maps in zip(self.norms, self.conv.streams(x), strict=True)]
+        y: Tensor = self.drop(torch.cat([F.max_pool2d(maps, 3, stride=3, padding=1) for maps in normed], dim=1))
+        return y
+
+
+STEMS = {"narrow": NarrowStem, "wide": WideStem, "pair": PairStem}
 
 
 class RecurrentBlock(nn.Module):
@@ -175,10 +188,7 @@ class RCN(StemAndBlocks):
         self.set_pool(global_pool, num_classes)
         self.num_classes, self.in_chans, self.num_features = num_classes, in_chans, width * grid * grid
         self.size, self.grid, self.attention, self.drop_rate = size, grid, attention, drop_rate
-        narrow = stem == "narrow"
-        self.stem = (
-            NarrowStem(in_chans, width, drop_rate) if narrow else WideStem(in_chans, width, stem == "pair", drop_rate)
-        )
+        self.stem = STEMS[stem](in_chans, width, drop_rate)
         self.blocks = nn.ModuleList([RecurrentBlock(width, shortcuts, drop_rate)])
         self.feature_info = [
             {"num_chs": width, "reduction": size / side, "module": "stem"},
@@ -256,7 +266,7 @@ class RCN(StemAndBlocks):
 
 def _side(stem: str, size: int) -> int:
     """Height and width of the stem's maps."""
-    if stem not in ("narrow", "wide", "pair"):
+    if stem not in STEMS:
         raise InputError(f"stem is {stem!r}; expected 'narrow', 'wide' or 'pair'.")
     return (size - 4) // 2 if stem == "narrow" else -(-size // 3)
 
