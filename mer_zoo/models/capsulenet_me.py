@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from mer_zoo.errors import InputError
 from mer_zoo.models._base import ZooModel
 from mer_zoo.models._builder import build, register
-from mer_zoo.models.emr import WIDTHS, BasicBlock
+from mer_zoo.models._layers2d import resnet_layers
 from mer_zoo.types import InputSpec
 
-TRUNK = WIDTHS[:3]
+TRUNK = (64, 128, 256)
 PRIMARY, CLASS = 8, 16  # length of a primary capsule and of a class's capsule
 KERNEL = 9
 EPSILON = 1e-12  # what a capsule's squared length is at least
@@ -130,21 +130,18 @@ class CapsuleNetME(ZooModel):
         self.conv1 = nn.Conv2d(in_chans, TRUNK[0], kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(TRUNK[0])
         self.feature_info = [{"num_chs": TRUNK[0], "reduction": 2, "module": "stem"}]
-        before = TRUNK[0]
-        for i, width in enumerate(TRUNK):
-            first = BasicBlock(before, width, stride=1 if i == 0 else 2)
-            self.add_module(f"layer{i + 1}", nn.Sequential(first, BasicBlock(width, width, stride=1)))
-            self.feature_info.append({"num_chs": width, "reduction": 2 * 2**i, "module": f"layer{i + 1}"})
-            before = width
+        for i, layer in enumerate(resnet_layers(TRUNK)):
+            self.add_module(f"layer{i + 1}", layer)
+            self.feature_info.append({"num_chs": TRUNK[i], "reduction": 2 * 2**i, "module": f"layer{i + 1}"})
+        before = TRUNK[-1]
         self.apply(_initialise)
-        self.capsules4 = nn.Sequential(nn.Conv2d(before, before, KERNEL), nn.ReLU())
+        self.capsules4 = nn.Sequential(nn.Conv2d(before, before, KERNEL), nn.ReLU(inplace=True))
         self.capsules5 = PrimaryCapsules(before)
         for module, side in zip(("capsules4", "capsules5"), sides(size), strict=True):
             self.feature_info.append({"num_chs": before, "reduction": size / side, "module": module})
         self.num_features = before * sides(size)[1] ** 2
         self.drop = nn.Dropout(drop_rate)
         self.fc = self._classifier(num_classes)
-        self.to(memory_format=torch.channels_last)
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         names = [info["module"] for info in self.feature_info]
@@ -152,7 +149,7 @@ class CapsuleNetME(ZooModel):
 
     def stem(self, x: Tensor) -> Tensor:
         """Half the size, without ResNet's pooling: (B, C, H, W) -> (B, 64, H / 2, W / 2)."""
-        return cast(Tensor, self.bn1(self.conv1(x))).relu()
+        return cast(Tensor, self.bn1(self.conv1(x))).relu_()
 
     def keep_stages(self, number: int) -> None:
         for info in self.feature_info[number:]:

@@ -15,7 +15,7 @@ direction and length in colours, with the face's own saturation; the row where t
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,29 +24,11 @@ from torch import Tensor, nn
 from mer_zoo.errors import InputError
 from mer_zoo.models._base import ZooModel, classifier
 from mer_zoo.models._builder import build, register
+from mer_zoo.models._layers2d import ChannelsFirst, resnet_layers
 from mer_zoo.types import InputSpec
 
 WIDTHS = (64, 128, 256, 512)
 PART = 64  # features of each part of the face
-
-
-class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions past a shortcut: (B, C, H, W) -> (B, width, H / stride, W / stride)."""
-
-    def __init__(self, channels: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = nn.Sequential()
-        if stride != 1 or channels != width:
-            self.downsample.append(nn.Conv2d(channels, width, kernel_size=1, stride=stride, bias=False))
-            self.downsample.append(nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        new = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
-        return cast(Tensor, (new + self.downsample(x)).relu())
 
 
 def part(drop_rate: float) -> nn.Sequential:
@@ -89,16 +71,15 @@ class EMR(ZooModel):
         self.conv1 = nn.Conv2d(in_chans, WIDTHS[0], kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         self.feature_info = [{"num_chs": WIDTHS[0], "reduction": 4, "module": "stem"}]
-        before = WIDTHS[0]
-        for i, width in enumerate(WIDTHS):
-            first = BasicBlock(before, width, stride=1 if i == 0 else 2)
-            self.add_module(f"layer{i + 1}", nn.Sequential(first, BasicBlock(width, width, stride=1)))
-            self.feature_info.append({"num_chs": width, "reduction": 4 * 2**i, "module": f"layer{i + 1}"})
-            before = width
+        *layers, last = resnet_layers(WIDTHS)
+        for i, layer in enumerate([*layers, ChannelsFirst(*last)]):
+            self.add_module(f"layer{i + 1}", layer)
+            self.feature_info.append({"num_chs": WIDTHS[i], "reduction": 4 * 2**i, "module": f"layer{i + 1}"})
         self.top, self.bottom = part(drop_rate), part(drop_rate)
         self.fc = classifier(self.num_features, num_classes)
         self.apply(_initialise)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights, which pays on a CPU
+        last.to(memory_format=torch.contiguous_format)  # but not where maps are small and weights many
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         return [self.stem, *(layer for name, layer in self.named_children() if name.startswith("layer"))]
@@ -106,7 +87,7 @@ class EMR(ZooModel):
     def stem(self, x: Tensor) -> Tensor:
         """A quarter of the size: (B, C, H, W) -> (B, 64, H / 4, W / 4)."""
         # The maximum of rectified values is the rectified maximum, of a quarter as many.
-        return F.max_pool2d(self.bn1(self.conv1(x)), kernel_size=3, stride=2, padding=1).relu()
+        return F.max_pool2d(self.bn1(self.conv1(x)), kernel_size=3, stride=2, padding=1).relu_()
 
     def keep_stages(self, number: int) -> None:
         for i in range(number, len(WIDTHS) + 1):
