@@ -51,11 +51,11 @@ FLOW = (
     Entry("off_apexnet", adam(200, 64, 1e-4), f"{PAPER}, which has 3000 epochs"),
     Entry("dual_inception", adam(40, 32, 3e-4), "ours; the paper has batches of 3 and lr 1e-4"),
     Entry("htnet", adam(60, 64, 5e-5), "ours, of a small form; the code has 800 epochs", {"dim": 64, **CROPS}),
-    Entry("htnet", adam(10, 64, 5e-5), "ours; the code has 800 epochs", CROPS, seeds=(0,)),
 )
 SMALL = Recipe(epochs=30, batch_size=16, lr=1e-3)
 LARGE = Recipe(epochs=5, batch_size=8, lr=1e-4)
 CUT = {"num_frames": 8, "size": 64}
+TINY = {**CUT, "dim": 192, "depth": 4, "num_heads": 3}
 CLIPS = (
     Entry("dat_densenet3d", SMALL, "ours"),
     Entry("dat_densenet3d_se", SMALL, "ours"),
@@ -67,6 +67,10 @@ CLIPS = (
     Entry("s3d", LARGE, "ours", CUT, seeds=(0,), folds=4),
     Entry("mc3_18", LARGE, "ours", CUT, seeds=(0,), folds=4),
     Entry("r3d_18", LARGE, "ours", CUT, seeds=(0,), folds=4),
+    Entry("r2plus1d_18", LARGE, "ours", CUT, seeds=(0,), folds=4),
+    Entry("mvit_v2_s", LARGE, "ours", CUT, seeds=(0,), folds=4),
+    Entry("swin3d_t", LARGE, "ours", CUT, seeds=(0,), folds=4),
+    Entry("slstt", LARGE, "ours, of a small form", TINY, seeds=(0,), folds=4),
 )
 
 

@@ -2,10 +2,10 @@
 
 First table: weights, GFLOP, clips a CPU second for inference and training with batches of 1 and 16, peak memory of a
 training step with Adam; one thread, medians of rounds. Second table: others in turn with ours within one run, that is a
-straightforward port of the same function with the same weights (`ports_first.py`, `ports_flow.py`, `ports_clips.py`)
-and MONAI's DenseNet121 (`pip install --no-deps monai`). What would take more than --seconds a call, or
---gigabytes, is left out, "-". --write keeps the numbers in models.json, from which `python tools/tables.py` makes the
-tables of docs/models.md.
+straightforward port of the same function with the same weights (`ports_first.py`, `ports_flow.py`, `ports_clips.py`),
+MONAI's DenseNet121 (`pip install --no-deps monai`), and what ours wrap of torchvision and timm. What would take more
+than --seconds a call, or --gigabytes, is left out, "-". --write keeps the numbers in models.json, from which
+`python tools/tables.py` makes the tables of docs/models.md.
 """
 
 import argparse
@@ -22,14 +22,19 @@ from typing import Any
 import ports_clips
 import ports_first
 import ports_flow
+import timm
 import torch
 import torch.nn.functional as F
+import torchvision
 from cost_tables import BATCHES, PASSES, RECORD, recorded, table_of_costs, table_of_rivals
 from memory import Peak
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 import mer_zoo
 from mer_zoo.cost import step_cost
+from mer_zoo.models.from_timm import TimmNetwork
+from mer_zoo.models.torchvision_video import VideoNetwork
 
 SAMPLE = 0.1  # CPU seconds that a sample takes at least
 PORTS: Mapping[str, Callable[[nn.Module], nn.Module]] = {
@@ -59,10 +64,35 @@ def monai_densenet(_: nn.Module) -> nn.Module:
     return network
 
 
-def rivals(name: str) -> dict[str, Callable[[nn.Module], nn.Module]]:
+class Original(nn.Module):
+    """The network of torchvision or timm that one of ours wraps, behind the mean and deviation that ours has within."""
+
+    def __init__(self, ours: Any) -> None:
+        super().__init__()
+        if isinstance(ours, VideoNetwork):
+            self.network = torchvision.models.get_model(ours.original, num_classes=3)
+        else:
+            self.network = timm.create_model(ours.backbone.pretrained_cfg["architecture"], num_classes=3)
+        for layer in self.network.modules():
+            if isinstance(layer, StochasticDepth):
+                layer.p = 0.0  # as ours
+        mean, std = ours.normalise.mean, ours.normalise.std
+        shape = (-1, *[1] * (len(ours.input_spec.shape) - 1))
+        self.mean, self.std = mean.view(shape), std.view(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network((x - self.mean) / self.std)
+        return logits
+
+
+def rivals(name: str, ours: nn.Module) -> dict[str, Callable[[nn.Module], nn.Module]]:
     """What a network is compared with."""
     found = {"straightforward port": PORTS[name]} if name in PORTS else {}
-    return {**found, "MONAI DenseNet121": monai_densenet} if name == "dat_densenet3d_121" else found
+    if name == "dat_densenet3d_121":
+        found["MONAI DenseNet121"] = monai_densenet
+    if isinstance(ours, VideoNetwork | TimmNetwork):
+        found["torchvision" if isinstance(ours, VideoNetwork) else "timm"] = Original
+    return found
 
 
 def one_pass(model: nn.Module, x: Tensor, training: bool) -> Callable[[], None]:
@@ -104,7 +134,7 @@ def speed(name: str, limits: Limits) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     ours = mer_zoo.create_model(name)
-    forms = {"ours": ours, **{title: make(ours) for title, make in rivals(name).items()}}
+    forms = {"ours": ours, **{title: make(ours) for title, make in rivals(name, ours).items()}}
     cost = step_cost(partial(mer_zoo.create_model, name))
     found: dict[str, dict[str, list[float]] | None] = {}
     for what in PASSES:

@@ -98,24 +98,46 @@ def dual_inception(model: Any) -> nn.Module:
     return Streams([*streams], nn.Sequential(*fresh(model.hidden), fresh(model.fc)))
 
 
-class DilatedStreams(nn.Module):
-    """RCN's wide expansion: convolution, ReLU, batch norm, pooling if any, and dropout, stream by stream."""
+def dilated_streams(stem: Any) -> list[nn.Sequential]:
+    """RCN's three strided streams: convolution, ReLU, batch norm, dropout."""
+    streams, start, conv = [], 0, stem.conv
+    for size, dilation in zip(conv.sizes, conv.dilations, strict=True):
+        rows, start = slice(start, start + size), start + size
+        options = {"stride": conv.stride, "padding": dilation, "dilation": dilation}
+        norm = nn.BatchNorm2d(size)
+        norm.load_state_dict({name: v[rows] if v.ndim else v for name, v in stem.norm.state_dict().items()})
+        layers = conv2d(conv.weight[rows], conv.bias[rows], **options), nn.ReLU(), norm, nn.Dropout(stem.drop.p)
+        streams.append(nn.Sequential(*layers))
+    return streams
 
-    def __init__(self, stem: Any) -> None:
+
+def pooled_streams(stem: Any) -> list[nn.Sequential]:
+    """RCN-P's two streams: convolution, ReLU, batch norm, pooling, dropout."""
+
+    def stream(conv: nn.Module, norm: nn.Module) -> nn.Sequential:
+        pool, drop = nn.MaxPool2d(3, stride=3, padding=1), nn.Dropout(stem.drop.p)
+        return nn.Sequential(fresh(conv), nn.ReLU(), fresh(norm), pool, drop)
+
+    return [stream(conv, norm) for conv, norm in zip(stem.convs, stem.norms, strict=True)]
+
+
+class SideBySide(nn.Module):
+    """The maps of each stream, one behind the other."""
+
+    def __init__(self, streams: list[nn.Sequential]) -> None:
         super().__init__()
-        self.streams, start, conv = nn.ModuleList(), 0, stem.conv
-        for i, (size, dilation) in enumerate(zip(conv.sizes, conv.dilations, strict=True)):
-            rows, start = slice(start, start + size), start + size
-            options = {"stride": conv.stride, "padding": dilation, "dilation": dilation}
-            norm = nn.BatchNorm2d(size)
-            state = stem.norm.state_dict() if hasattr(stem, "norm") else stem.norms[i].state_dict()
-            norm.load_state_dict({n: v[rows] if v.ndim and len(v) > size else v for n, v in state.items()})
-            layers = [conv2d(conv.weight[rows], conv.bias[rows], **options), nn.ReLU(), norm]
-            pooling = [nn.MaxPool2d(3, stride=3, padding=1)] if hasattr(stem, "norms") else []
-            self.streams.append(nn.Sequential(*layers, *pooling, nn.Dropout(stem.drop.p)))
+        self.streams = nn.ModuleList(streams)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([stream(x) for stream in self.streams], dim=1)
+
+
+def rcn_stem(stem: Any) -> nn.Module:
+    if hasattr(stem, "convs"):
+        return SideBySide(pooled_streams(stem))
+    if hasattr(stem.conv, "sizes"):
+        return SideBySide(dilated_streams(stem))
+    return nn.Sequential(fresh(stem.conv), fresh(stem.norm), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(stem.drop.p))
 
 
 class RCN(nn.Module):
@@ -123,12 +145,7 @@ class RCN(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        stem = model.stem
-        if hasattr(stem.conv, "sizes"):
-            self.stem: nn.Module = DilatedStreams(stem)
-        else:
-            narrow = fresh(stem.conv), fresh(stem.norm), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(stem.drop.p)
-            self.stem = nn.Sequential(*narrow)
+        self.stem = rcn_stem(model.stem)
         self.block, self.fc = fresh(model.blocks[0]), fresh(model.fc)
         self.pool, self.attention = nn.AdaptiveAvgPool2d(model.grid), model.attention
 

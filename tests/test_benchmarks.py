@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from _programs import Done, run_apart, run_here
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 import mer_zoo
@@ -19,9 +19,8 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="memory is read 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
-def run(script: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+def run(script: str, *arguments: str | Path, cwd: Path) -> Done:
+    return run_here(BENCHMARKS / script, *arguments, cwd=cwd)
 
 
 @pytest.fixture
@@ -122,7 +121,7 @@ def test_names_and_seeds_that_are_not_there(wrong: tuple[str, str], said: str, r
 
 @linux_only
 def test_costs_of_networks_in_two_tables(tmp_path: Path) -> None:
-    done = run("models.py", "ststnet", "--rounds", "2", cwd=tmp_path)
+    done = run_apart(BENCHMARKS / "models.py", "ststnet", "--rounds", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "| `ststnet` | 1,683 |" in done.stdout
     assert "| `ststnet` | straightforward port |" in done.stdout
@@ -136,7 +135,7 @@ def test_backends_in_turn(tmp_path: Path) -> None:
 
 @linux_only
 def test_growth_in_a_table_and_a_figure(tmp_path: Path) -> None:
-    done = run("growth.py", "--most", "16", "--figure", ".", cwd=tmp_path)
+    done = run_apart(BENCHMARKS / "growth.py", "--most", "16", "--figure", ".", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "| persons | 16 | `ststnet` | folds |" in done.stdout
     assert (tmp_path / "growth.png").stat().st_size > 10_000

@@ -23,6 +23,8 @@ def test_the_shape_of_every_stage() -> None:
     expected = [(64, 56, 56), (64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7)]
     assert [tuple(m.shape[1:]) for m in maps] == expected
     assert model.forward_head(last, pre_logits=True).shape == (1, 128)
+    by_channel = [m.is_contiguous(memory_format=torch.channels_last) for m in maps]
+    assert by_channel == [True, True, True, True, False]  # where maps are small and weights many, channels lie first
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import timm
@@ -147,6 +147,9 @@ def test_sizes_and_options_that_do_not_go() -> None:
         from_timm("levit_128", mer_zoo.InputSpec("image", COLOURS, size=72))
     with pytest.raises(InputError, match=r"cannot make 'resnet18' for 64 pixels and options .*nonsense"):
         from_timm("resnet18", IMAGE, nonsense=1)
+    for word in ("in_chans", "size", "backbone", "timm_weights"):
+        with pytest.raises(InputError, match=f"{word} cannot be options: name, pretrained and the spec say them"):
+            from_timm("resnet18", IMAGE, **cast(Any, {word: 1}))
     with pytest.raises(InputError, match="It takes single images; for clips there are r3d_18"):
         mer_zoo.create_model("timm_image", num_frames=8)
 

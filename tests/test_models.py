@@ -192,6 +192,12 @@ def test_wrong_values_are_named(name: str) -> None:
         mer_zoo.training.predict(model, (batch(name) * 3 - spec.high, torch.zeros(2, dtype=torch.long)))
 
 
+@every_model
+def test_an_option_that_it_does_not_have_is_named(name: str) -> None:
+    with pytest.raises(InputError, match="nonsense"):
+        made(name, nonsense=1)
+
+
 def test_names_and_patterns() -> None:
     names = mer_zoo.list_models()
     assert set(mer_zoo.list_models("dat_densenet3d_*")) == {n for n in names if n.startswith("dat_densenet3d_")}

@@ -106,8 +106,8 @@ def _in_our_names(state: dict[str, Tensor], letter: str) -> dict[str, Tensor]:
     for part in parts:
         tensors = [state[f"{stem}.{part}"] for stem in stems]
         layer, _, rest = part.partition(".")
-        if letter == "p" and layer == "norm":  # pooled streams are normed apart
-            ours |= {f"stem.norms.{i}.{rest}": tensor for i, tensor in enumerate(tensors)}
+        if letter == "p":  # what is pooled stays apart until then
+            ours |= {f"stem.{layer}s.{i}.{rest}": tensor for i, tensor in enumerate(tensors)}
         else:
             ours[f"stem.{part}"] = torch.cat(tensors) if tensors[0].ndim else tensors[0]
         ours[f"blocks.0.{layer}1.{rest}"] = state[f"pointwise.{part}"]
@@ -190,7 +190,9 @@ def test_shapes_of_the_stages(name: str) -> None:
 def test_each_stream_starts_with_variance_of_its_own_fan(name: str) -> None:
     torch.manual_seed(0)
     model: Any = mer_zoo.create_model(name, width=512, in_chans=64)
-    groups = model.stem.conv.weight.split(getattr(model.stem.conv, "sizes", [512]))
+    convs = [m for m in model.stem.modules() if isinstance(m, nn.Conv2d)]
+    groups = [group for conv in convs for group in conv.weight.split(getattr(conv, "sizes", [conv.out_channels]))]
+    assert sum(len(group) for group in groups) == 512
     for group in groups:
         taps = group[0, 0].numel()
         assert group.std().item() == pytest.approx((2 / (len(group) * taps)) ** 0.5, rel=0.02)

@@ -1,6 +1,7 @@
 """STSTNet against its description, written out naively."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,6 +45,13 @@ def _pair() -> tuple[nn.Module, Naive, Tensor]:
 
 def test_it_has_1683_weights() -> None:
     assert sum(p.numel() for p in mer_zoo.create_model("ststnet").parameters()) == 1683
+
+
+def test_shapes_are_those_of_the_papers_table() -> None:
+    model: Any = mer_zoo.create_model("ststnet").eval()
+    last, maps = model.forward_intermediates(torch.rand(2, 3, 28, 28) * 255)
+    assert [tuple(m.shape) for m in maps] == [(2, 16, 10, 10), (2, 16, 5, 5)]
+    assert model.forward_head(last, pre_logits=True).shape == (2, 400)
 
 
 def test_fused_streams_equal_three_in_evaluation() -> None:

@@ -177,6 +177,12 @@ def test_other_frames_and_sizes(name: str, frames: int, size: int) -> None:
     assert torch.isfinite(model(clips(frames, size))).all()
 
 
+@pytest.mark.parametrize("other", ["resnet18", "s3d"])
+def test_another_kind_of_network_is_refused(other: str) -> None:
+    with pytest.raises(InputError, match=f"original is '{other}'; a VideoResNet is one of r3d_18, mc3_18, r2plus1d_18"):
+        mer_zoo.create_model("r3d_18", original=other)
+
+
 def test_too_few_frames_or_pixels_are_named() -> None:
     with pytest.raises(InputError, match="s3d cannot take 4 frames; it needs 5 or more"):
         mer_zoo.create_model("s3d", num_frames=4)

@@ -7,6 +7,7 @@ silently replace the first (``register`` raises).
 """
 
 import contextlib
+import inspect
 import json
 import pickle
 import sys
@@ -98,6 +99,7 @@ def build(
     found = _found(name, pretrained, kwargs)
     file = found.file() if found and pretrained else None
     options = {**(options or {}), **kwargs, **(_aimed_at(file, kwargs) if file else {})}
+    _check_options(name, network, options)
     with _defaults(device, dtype):
         model = build_model_with_cfg(
             network,
@@ -115,6 +117,15 @@ def build(
         _weights.prove(backbone, found, file, kwargs)
     model.register_forward_pre_hook(_check_input, with_kwargs=True)
     return cast(nn.Module, model)
+
+
+def _check_options(name: str, network: type[ZooModel], options: Mapping[str, Any]) -> None:
+    """Refuse what the network does not know, unless it hands options on."""
+    words = inspect.signature(network).parameters
+    if any(word.kind is word.VAR_KEYWORD for word in words.values()):
+        return
+    if unknown := sorted(options.keys() - words.keys() - _TIMM_ARGUMENTS):
+        raise InputError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(words)}.")
 
 
 def _found(name: str, pretrained: bool, kwargs: Mapping[str, Any]) -> Found | None:
@@ -232,7 +243,7 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
         UnknownNameError: If no model has this name; near names are listed.
         WeightsError: If weights are asked for that do not exist, cannot be fetched, are damaged, or answer otherwise
             than when they were saved.
-        InputError: If weights are of another network or another number of classes.
+        InputError: If weights are of another network or another number of classes, or an option is none of its own.
     """
     if name.startswith(SOURCES):
         found = _source(name, kwargs.get("cache_dir"))

@@ -1,6 +1,7 @@
-"""Parts of 2-D networks: the layers of a ResNet-18 (He et al., CVPR 2016), named as torchvision names them."""
+"""Parts of 2-D networks: layers of a ResNet-18 (He et al., CVPR 2016), by torchvision's names, and a layout of maps."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
 
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class BasicBlock(nn.Module):
 
 
 class ChannelsFirst(nn.Sequential):
-    """Modules whose maps lie channels first, however those lie that come in."""
+    """A sequence that begins with maps channels first, as its weights should lie: (B, C, H, W) -> (B, D, H', W')."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous()
@@ -36,9 +37,8 @@ class ChannelsFirst(nn.Sequential):
 
 
 def resnet_layers(widths: Sequence[int]) -> list[nn.Sequential]:
-    """Layers of two blocks each; from the second on each halves its maps."""
-    before = (widths[0], *widths)
-    return [
-        nn.Sequential(BasicBlock(before[i], width, stride=2 if i else 1), BasicBlock(width, width, stride=1))
-        for i, width in enumerate(widths)
-    ]
+    """Layers of two blocks each, from (B, widths[0], H, W) on; the first keeps the size, each other one halves it."""
+    layers = []
+    for i, (channels, width) in enumerate(pairwise((widths[0], *widths))):
+        layers.append(nn.Sequential(BasicBlock(channels, width, 2 if i else 1), BasicBlock(width, width, 1)))
+    return layers

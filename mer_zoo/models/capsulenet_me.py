@@ -133,13 +133,13 @@ class CapsuleNetME(ZooModel):
         for i, layer in enumerate(resnet_layers(TRUNK)):
             self.add_module(f"layer{i + 1}", layer)
             self.feature_info.append({"num_chs": TRUNK[i], "reduction": 2 * 2**i, "module": f"layer{i + 1}"})
-        before = TRUNK[-1]
+        width = TRUNK[-1]
         self.apply(_initialise)
-        self.capsules4 = nn.Sequential(nn.Conv2d(before, before, KERNEL), nn.ReLU(inplace=True))
-        self.capsules5 = PrimaryCapsules(before)
+        self.capsules4 = nn.Sequential(nn.Conv2d(width, width, KERNEL), nn.ReLU(inplace=True))
+        self.capsules5 = PrimaryCapsules(width)
         for module, side in zip(("capsules4", "capsules5"), sides(size), strict=True):
-            self.feature_info.append({"num_chs": before, "reduction": size / side, "module": module})
-        self.num_features = before * sides(size)[1] ** 2
+            self.feature_info.append({"num_chs": width, "reduction": size / side, "module": module})
+        self.num_features = width * sides(size)[1] ** 2
         self.drop = nn.Dropout(drop_rate)
         self.fc = self._classifier(num_classes)
 

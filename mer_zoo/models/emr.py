@@ -71,15 +71,16 @@ class EMR(ZooModel):
         self.conv1 = nn.Conv2d(in_chans, WIDTHS[0], kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         self.feature_info = [{"num_chs": WIDTHS[0], "reduction": 4, "module": "stem"}]
-        *layers, last = resnet_layers(WIDTHS)
-        for i, layer in enumerate([*layers, ChannelsFirst(*last)]):
+        layers = resnet_layers(WIDTHS)
+        layers[-1] = ChannelsFirst(*layers[-1])
+        for i, layer in enumerate(layers):
             self.add_module(f"layer{i + 1}", layer)
             self.feature_info.append({"num_chs": WIDTHS[i], "reduction": 4 * 2**i, "module": f"layer{i + 1}"})
         self.top, self.bottom = part(drop_rate), part(drop_rate)
         self.fc = classifier(self.num_features, num_classes)
         self.apply(_initialise)
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights, which pays on a CPU
-        last.to(memory_format=torch.contiguous_format)  # but not where maps are small and weights many
+        layers[-1].to(memory_format=torch.contiguous_format)  # but not where maps are small and weights many
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         return [self.stem, *(layer for name, layer in self.named_children() if name.startswith("layer"))]

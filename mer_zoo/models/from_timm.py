@@ -247,11 +247,11 @@ def from_timm(name: str, spec: InputSpec, num_classes: int = 3, pretrained: bool
         spec: What it is to eat; its values go to 0..1 and then by timm's mean and deviation.
         num_classes: Length of the logits; 0 gives the vector before them.
         pretrained: Begin with timm's weights of this name, fetched from the Hub unless they are kept here.
-        **options: ``drop_rate``, ``device``, ``dtype``, and those of timm's network.
+        **options: ``drop_rate``, ``device``, ``dtype``, and those of timm's network; channels and size are the spec's.
 
     Raises:
         UnknownNameError: If timm has no such network; near names are listed.
-        InputError: If the spec is of clips or pairs, or the network cannot take its size.
+        InputError: If the spec is of clips or pairs, the network cannot take its size, or an option is for the spec.
         WeightsError: If weights are asked for that do not exist or cannot be fetched.
     """
     if len(spec.shape) != 3:
@@ -260,8 +260,15 @@ def from_timm(name: str, spec: InputSpec, num_classes: int = 3, pretrained: bool
             "(the apex), 'dynamic' (one image of all frames) or 'flow' with frames=1; or, for clips, a network such as "
             "r3d_18."
         )
-    given = {"num_classes": num_classes, "in_chans": len(spec.channels), "size": spec.size, **options}
-    model = timm_image(timm_weights=pretrained, backbone=name, **given)
+    given: dict[str, Any] = {
+        "backbone": name,
+        "timm_weights": pretrained,
+        "in_chans": len(spec.channels),
+        "size": spec.size,
+    }
+    if twice := sorted(options.keys() & given):
+        raise InputError(f"{', '.join(twice)} cannot be options: name, pretrained and the spec say them already.")
+    model = timm_image(num_classes=num_classes, **given, **options)
     for part in (model, getattr(model, "model", model)):
         part.input_spec = spec
     _try(model, name, spec)

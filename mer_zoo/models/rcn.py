@@ -12,10 +12,9 @@ we take u, v and strain by TV-L1, stretched to 0..1.
 
 Ours: layers that the authors' code builds and never runs are left out. So S has 15,331 weights, of 24,643 counted
 there; P and C have 13,795, of 33,539. F runs its third stream; there the second one runs twice and the third never.
-Strided streams have one batch norm in common; A and S rectify what is halved, which gives the same. An attention map
-that is the same everywhere is 0, not 0 / 0. Without a classifier, and with a new one until it is trained, attention
-looks by the weights of the last one, which lie with the network as ``class_weights``; if there was none, it is 1
-everywhere.
+Strided streams have one batch norm in common; A and S rectify after pooling, which is the same. An attention map that
+is the same everywhere is 0, not 0 / 0. Without a classifier, and with a new one until it is trained, attention looks
+by the weights of the last one, which lie with the network as ``class_weights``; if there was none, it is 1 everywhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,14 +42,10 @@ class DilatedConv(nn.Conv2d):
         super().__init__(in_chans, sum(groups.values()), kernel_size=3, stride=stride)
         self.dilations, self.sizes = tuple(groups), list(groups.values())
 
-    def streams(self, x: Tensor) -> list[Tensor]:
-        """The maps of each group apart."""
+    def forward(self, x: Tensor) -> Tensor:
         biases = cast(Tensor, self.bias).split(self.sizes)
         parts = zip(self.weight.split(self.sizes), biases, self.dilations, strict=True)
-        return [F.conv2d(x, w, b, self.stride, padding=d, dilation=d) for w, b, d in parts]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(self.streams(x), dim=1)
+        return torch.cat([F.conv2d(x, w, b, self.stride, padding=d, dilation=d) for w, b, d in parts], dim=1)
 
 
 class NarrowStem(nn.Module):
@@ -88,13 +83,14 @@ class PairStem(nn.Module):
 
     def __init__(self, in_chans: int, width: int, drop_rate: float) -> None:
         super().__init__()
-        self.conv = DilatedConv(in_chans, {1: width // 2, 3: width - width // 2}, stride=1)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in self.conv.sizes)
+        groups = {1: width // 2, 3: width - width // 2}
+        self.convs = nn.ModuleList(nn.Conv2d(in_chans, n, 3, padding=d, dilation=d) for d, n in groups.items())
+        self.norms = nn.ModuleList(nn.BatchNorm2d(n) for n in groups.values())
         self.drop = Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = [norm(maps.relu()) for norm, maps in zip(self.norms, self.conv.streams(x), strict=True)]
-        y: Tensor = self.drop(torch.cat([F.max_pool2d(maps, 3, stride=3, padding=1) for maps in normed], dim=1))
+        streams = [norm(conv(x).relu()) for conv, norm in zip(self.convs, self.norms, strict=True)]
+        y: Tensor = self.drop(torch.cat([F.max_pool2d(maps, 3, stride=3, padding=1) for maps in streams], dim=1))
         return y
 
 
@@ -164,7 +160,6 @@ class RCN(StemAndBlocks):
         global_pool: ``flat``: the maps as one vector; empty: as they are.
     """
 
-    first_convs: ClassVar = ("stem.conv",)
     layers_pattern: ClassVar = r"^blocks\.(\d+)"
 
     class_weights: Tensor
@@ -200,6 +195,11 @@ class RCN(StemAndBlocks):
         self.to(memory_format=torch.channels_last)  # maps follow the layout of the weights; up to twice as fast
         if attention != "none":
             self.register_buffer("class_weights", torch.zeros(num_classes, self.num_features))
+
+    @property
+    def first_convs(self) -> tuple[str, ...]:  # type: ignore[override]  # each stem's own
+        """Convolutions that see the input."""
+        return tuple(f"stem.{name}" for name, m in self.stem.named_modules() if isinstance(m, nn.Conv2d))
 
     def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
         return [self.enter, self.recur][: 1 + len(self.blocks)]

@@ -6,8 +6,8 @@ Micro-Expression Recognition", IEEE Transactions on Affective Computing 2022, do
 Group/SLSTT, MIT, model/slstt.py and preprocess/data_init.py): ViT-B/16 at 384 pixels, which is timm's
 ``VisionTransformer`` with GELU by tanh, and three layers of LSTM. Weights are counted from these sizes; the authors'
 own count has 768 + 1 more a class, of a linear layer that the LSTM leaves unused. Published: 0.7581 accuracy on CASME
-II, 0.7239 on SAMM (five classes), 0.7371 on SMIC (as listed in the README of pakchoi-php/SRMCL); the code keeps the
-best epoch of each test subject and stops where all its clips are right.
+II, 0.7239 on SAMM (five classes), 0.7371 on SMIC (as listed in the README of pakchoi-php/SRMCL, which does not say of
+which form); the code keeps the best epoch of each test subject and stops where all its clips are right.
 
 The authors start from ImageNet weights: ``model.vit.load_state_dict(timm.create_model(NAME, pretrained=True,
 num_classes=0).state_dict())`` with NAME such as ``vit_base_patch16_384.orig_in21k_ft_in1k`` does so here. Their code,

@@ -43,7 +43,7 @@ class VideoNetwork(ZooModel):
     """Clips (B, C, T, H, W), values as the spec says -> logits (B, num_classes).
 
     Args:
-        original: Its name in torchvision.
+        original: Its name in torchvision, of ``originals``.
         num_classes: Length of the logits; 0 gives the vector before them.
         in_chans: Number of channels.
         num_frames: T.
@@ -51,8 +51,12 @@ class VideoNetwork(ZooModel):
         drop_rate: Share of the vector dropped in training.
         global_pool: How a vector is made of maps; empty: maps stay as they are.
         options: Those of torchvision's network.
+
+    Raises:
+        InputError: If the original is another kind of network, or cannot take so few frames or pixels.
     """
 
+    originals: ClassVar[tuple[str, ...]]
     parts: ClassVar[tuple[str, ...]]  # what is taken over from torchvision's network
     chain: ClassVar[str]  # the part that stages are cut from
     cuts: ClassVar[tuple[int, ...]]  # where
@@ -79,7 +83,7 @@ class VideoNetwork(ZooModel):
         self.num_frames, self.size = num_frames, size
         transform = torchvision.models.get_model_weights(original).DEFAULT.transforms()
         self.normalise = Normalise(transform.mean, transform.std)
-        network = torchvision.models.get_model(original, num_classes=1, **options)
+        network = self._made(original, options)
         for part in self.parts:
             self.add_module(part, network.get_submodule(part))
         self._widen(in_chans)
@@ -131,10 +135,20 @@ class VideoNetwork(ZooModel):
         return x.mean(dim=(2, 3, 4))
 
     def _check(self, original: str, frames: int, size: int) -> None:
-        """Refuse clips that the layers cannot take."""
+        """Refuse other networks, and clips that the layers cannot take."""
+        if original not in self.originals:
+            names = ", ".join(self.originals)
+            raise InputError(f"original is {original!r}; a {type(self).__name__} is one of {names}.")
         for found, least, unit in ((frames, self.least_frames, "frames"), (size, LEAST_SIZE, "pixels a side")):
             if isinstance(found, bool) or not isinstance(found, int) or found < least:
                 raise InputError(f"{original} cannot take {found!r} {unit}; it needs {least} or more.")
+
+    @staticmethod
+    def _made(original: str, options: dict[str, Any]) -> nn.Module:
+        try:
+            return cast(nn.Module, torchvision.models.get_model(original, num_classes=1, **options))
+        except TypeError as error:
+            raise InputError(f"torchvision cannot make {original} with options {options}: {error}.") from error
 
     def _widen(self, in_chans: int) -> None:
         """Replace the first convolution by one of as many channels, drawn as torchvision draws it."""
@@ -166,6 +180,7 @@ class VideoResNet(VideoNetwork):
         options: As of ``VideoNetwork``.
     """
 
+    originals: ClassVar = ("r3d_18", "mc3_18", "r2plus1d_18")
     first_convs: ClassVar = ("stem.0",)
     pools: ClassVar = ("avg",)
     layers: ClassVar = ("layer1", "layer2", "layer3", "layer4")
@@ -205,6 +220,7 @@ class S3D(VideoNetwork):
         options: As of ``VideoNetwork``.
     """
 
+    originals: ClassVar = ("s3d",)
     first_convs: ClassVar = ("features.0.0.0",)
     stem_pattern: ClassVar = r"^features\.0\."
     pools: ClassVar = ("avg",)
@@ -252,6 +268,7 @@ class VideoSwin(VideoNetwork):
         options: As of ``VideoNetwork``.
     """
 
+    originals: ClassVar = ("swin3d_t",)
     first_convs: ClassVar = ("patch_embed.proj",)
     stem_pattern: ClassVar = r"^patch_embed"
     pools: ClassVar = ("avg",)
@@ -290,6 +307,7 @@ class MViT(VideoNetwork):
         options: As of ``VideoNetwork``.
     """
 
+    originals: ClassVar = ("mvit_v2_s",)
     first_convs: ClassVar = ("conv_proj",)
     stem_pattern: ClassVar = r"^(?:conv_proj|pos_encoding)"
     pools: ClassVar = ("token",)
