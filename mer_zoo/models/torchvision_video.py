@@ -232,13 +232,7 @@ class S3D(VideoNetwork):
     reductions: ClassVar = (2, 4, 8, 16, 32)
     least_frames: ClassVar = 5  # time is halved three times, rounded up, up and down
 
-    def __init__(
-        self,
-        original: str = "s3d",
-        global_pool: str = "avg",
-        drop_rate: float = 0.2,
-        **options: Any,
-    ) -> None:
+    def __init__(self, original: str = "s3d", global_pool: str = "avg", drop_rate: float = 0.2, **options: Any) -> None:
         super().__init__(original, global_pool=global_pool, drop_rate=drop_rate, **options)
 
     def embed(self, x: Tensor) -> Tensor:
