@@ -122,7 +122,7 @@ def evaluate(
         check_seen(model, (sample for fold in folds for sample in fold.test))
         facts = _describe(build, model, data)
     folder = RunFolder(
-        None if out is None else Path(out).expanduser(),
+        None if out is None else Path(out).expanduser().absolute(),  # workers may have been started elsewhere
         {
             **_settings(protocol, selection, recipes, (data, folds)),
             **facts,

@@ -58,12 +58,13 @@ def prepare(
         raise InputError(f"on_error is {on_error!r}; expected one of {', '.join(ON_ERROR)}.")
     corpora = open_corpora(protocol, roots, skip=on_error == "skip")
     chosen = select(protocol, corpora)
-    kitchen = Kitchen(Path(folder).expanduser(), preparation, jobs)
+    place = Path(folder).expanduser().absolute()  # workers may have been started elsewhere
+    kitchen = Kitchen(place, preparation, jobs)
     filled = [fill(corpora[name], part, spec, kitchen) for name, part in chosen.items()]
     digests = {key: digest for _, part in filled for key, digest in part.items()}
     shelves = tuple(shelf for shelf, _ in filled)
     absent = _absent(protocol, corpora)
-    cache = ClipCache(Path(folder).expanduser(), spec, preparation, digests, shelves, on_error, absent)
+    cache = ClipCache(place, spec, preparation, digests, shelves, on_error, absent)
     missing = cache.left_out
     if missing and on_error == "raise":
         raise unreadable(missing, len(cache.table))

@@ -16,6 +16,7 @@ from mer_zoo.augmentation import Augmentation
 from mer_zoo.backends import BACKENDS, backend_of, cores
 from mer_zoo.cost import step_cost
 from mer_zoo.datasets import Corpus
+from mer_zoo.datasets._base import CORPORA
 from mer_zoo.errors import InputError, RunError
 from mer_zoo.recipe import Recipe
 from mer_zoo.together import Clips, fit_together
@@ -323,3 +324,15 @@ def test_an_augmentation_that_draws_from_its_own_generator_leaves_torchs_alone()
     change = Augmentation(Recipe(flip=True, shift=2), None, torch.Generator().manual_seed(0))
     change(torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1)))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.slow
+def test_workers_find_folders_that_are_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers stay where they were started; the second call finds them in another folder."""
+    for place in ("first", "second"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        CORPORA.get("megc2019_flow").write_specimen(Path("copy"))
+        roots = {"megc2019_flow": "copy"}
+        mer_zoo.evaluate("ststnet", "megc2019", roots, recipe=Recipe(epochs=1), jobs=2, out="run")
+        assert (tmp_path / place / "run" / "predictions.csv").exists()

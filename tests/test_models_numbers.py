@@ -129,7 +129,7 @@ def test_one_clip_alone_can_be_learnt_from(name: str) -> None:
 @torch.no_grad()
 def test_autocast_to_bfloat16_gives_numbers_near(name: str) -> None:
     """By first weights, within a twentieth of the largest; deep networks of other weights magnify what is rounded."""
-    model, x = fresh(name), batch(name)
+    model, x = fresh(name), batch(name, 1)
     with torch.autocast("cpu", torch.bfloat16):
         half = model(x)
     whole = model(x)
@@ -142,8 +142,8 @@ def test_it_learns_under_autocast(name: str) -> None:
     torch.manual_seed(0)
     model: Any = made(name, drop_rate=0.0).train()
     with torch.autocast("cpu", torch.bfloat16):
-        logits = model(batch(name, 4))
-    nn.functional.cross_entropy(logits.float(), torch.tensor([0, 1, 2, 1])).backward()
+        logits = model(batch(name))
+    nn.functional.cross_entropy(logits.float(), torch.tensor([0, 1])).backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
 
 

@@ -46,7 +46,7 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
         absent = f"{shown(where)} does not exist, or may not be looked for"
         found = "no folder was given" if where is None else absent
         raise CorpusError(f"{name}: {found}.\n{corpus.obtaining()}")
-    return corpus(where, **options)
+    return corpus(where.absolute(), **options)  # workers may have been started elsewhere
 
 
 def _check_options(corpus: type[Corpus], options: dict[str, Any]) -> None:

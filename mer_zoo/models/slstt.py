@@ -62,7 +62,9 @@ class LSTM(nn.Module):
         self.fc1 = nn.Linear(hidden, hidden // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        after_each_frame, _ = self.lstm(x.flatten(2).transpose(1, 2))
+        frames = x.flatten(2).transpose(1, 2).to(self.fc1.weight.dtype)
+        with torch.autocast("cpu", enabled=False):  # CPUs without bfloat16 instructions have no such LSTM
+            after_each_frame, _ = self.lstm(frames)
         return cast(Tensor, self.fc1(after_each_frame[:, -1])).relu()[:, :, None, None, None]
 
 

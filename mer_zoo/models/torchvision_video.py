@@ -64,7 +64,7 @@ class VideoNetwork(ZooModel):
     reductions: ClassVar[tuple[int, ...]]  # of height and width, likewise
     depths: ClassVar[tuple[str, ...]]  # patterns of its parameters, with the numbers that order them
     least_frames: ClassVar[int] = 1
-    small: ClassVar = {"num_frames": 8, "size": 64}
+    small: ClassVar = {"num_frames": 8, "size": 32}
 
     def __init__(
         self,
