@@ -133,7 +133,7 @@ def test_corpora_come_from_folders_and_options(passed: dict[str, Any]) -> None:
     )
     roots = passed["roots"]
     assert list(roots) == ["smic", "casme2", "synthetic"]
-    assert (roots["smic"].root, {s.fps for s in roots["smic"].samples}) == (Path("a=b/SMIC"), {25})
+    assert (roots["smic"].root, {s.fps for s in roots["smic"].samples}) == (Path("a=b/SMIC").absolute(), {25})
     assert roots["casme2"].root == Path("CASME2")
     settings = roots["synthetic"].generator.settings
     assert (settings.size, settings.blink_rate, settings.head_motion) == (32, 0.25, 0)
