@@ -134,7 +134,7 @@ def test_corpora_come_from_folders_and_options(passed: dict[str, Any]) -> None:
     roots = passed["roots"]
     assert list(roots) == ["smic", "casme2", "synthetic"]
     assert (roots["smic"].root, {s.fps for s in roots["smic"].samples}) == (Path("a=b/SMIC").absolute(), {25})
-    assert roots["casme2"].root == Path("CASME2")
+    assert roots["casme2"].root == Path("CASME2").absolute()
     settings = roots["synthetic"].generator.settings
     assert (settings.size, settings.blink_rate, settings.head_motion) == (32, 0.25, 0)
     _run("evaluate svm synthetic-objective --set synthetic.subjects=2")
