@@ -221,6 +221,7 @@ class S3D(VideoNetwork):
     """
 
     originals: ClassVar = ("s3d",)
+    small: ClassVar = {"num_frames": 8, "size": 64}  # of half that, one clip alone has one value a channel
     first_convs: ClassVar = ("features.0.0.0",)
     stem_pattern: ClassVar = r"^features\.0\."
     pools: ClassVar = ("avg",)
