@@ -334,5 +334,5 @@ def test_workers_find_folders_that_are_named_from_here(tmp_path: Path, monkeypat
         monkeypatch.chdir(tmp_path / place)
         CORPORA.get("megc2019_flow").write_specimen(Path("copy"))
         roots = {"megc2019_flow": "copy"}
-        mer_zoo.evaluate("ststnet", "megc2019", roots, recipe=Recipe(epochs=1), jobs=2, out="run")
-        assert (tmp_path / place / "run" / "predictions.csv").exists()
+        run = mer_zoo.evaluate("ststnet", "megc2019", roots, recipe=Recipe(epochs=1), jobs=2, out="run")
+        assert len([*(tmp_path / place / "run").glob("folds/**/predictions.csv")]) == len(run["subject"].unique())
