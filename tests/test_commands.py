@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import runpy
 import shlex
 import sys
 import tomllib
@@ -11,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from _programs import run_here
 
 from mer_zoo.cli import _parser, main
 from mer_zoo.datasets._base import CORPORA
@@ -100,11 +100,11 @@ def run_command(words: list[str], place: Path) -> None:
     assert main(shown) == (words[0] == "verify")  # a specimen lacks most clips
 
 
-def run_example(file: str, words: list[str], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_example(file: str, words: list[str], place: Path) -> None:
     """One example, in this process."""
     _specimens(["", *words], place)
-    monkeypatch.setattr(sys, "argv", [file, *words, *QUICKLY])
-    runpy.run_path(str(ROOT / file), run_name="__main__")
+    done = run_here(ROOT / file, *words, *QUICKLY, cwd=place)
+    assert done.returncode == 0, done.stderr
 
 
 def parse(file: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_the_commands_of_every_page(
             case ["python", file, *rest] if file in PARSED:
                 parse(file, rest, monkeypatch)
             case ["python", file, *rest] if file.startswith("examples/") and rest:
-                run_example(file, rest, tmp_path, monkeypatch)
+                run_example(file, rest, tmp_path)
             case ["python", "examples/evaluate.py"]:
                 assert "<!-- output: evaluate -->" in page.read_text()  # tools/outputs.py, in .ci/run, runs it so
             case _:
