@@ -21,7 +21,8 @@ class UnknownNameError(MerZooError, ValueError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(names) or 'none'}."
+        listed = ", ".join(names[:60]) + (f" and {len(names) - 60} more" if len(names) > 60 else "")
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {listed or 'none'}."
         super().__init__(f"No {kind} is named {name!r}. {hint}")
 
 

@@ -158,5 +158,5 @@ def test_sizes() -> None:
     assert model(torch.rand(1, 3, 129, 129)).shape == (1, 3)
     with pytest.raises(InputError, match="size is 128; expected 129 or more"):
         mer_zoo.create_model("capsulenet_me", size=128)
-    with pytest.raises(InputError, match="routings is 0; expected 1 or more"):
+    with pytest.raises(InputError, match="routings is 0; expected a whole number, 1 or more"):
         mer_zoo.create_model("capsulenet_me", routings=0)

@@ -192,7 +192,7 @@ def test_pooling_can_be_chosen(global_pool: str) -> None:
     ("options", "words"),
     [
         ({"attention": "senet"}, "attention is 'senet'; expected one of none, se, scse, cbam"),
-        ({"temporal_transition": "t3d"}, "expected 'plain' or 'ttl'"),
+        ({"temporal_transition": "t3d"}, "temporal_transition is 't3d'; expected one of plain, ttl"),
     ],
 )
 def test_unknown_options_are_refused(options: dict[str, Any], words: str) -> None:

@@ -114,5 +114,5 @@ def test_each_stream_sees_its_region_only(rows: tuple[int, int], seen_by_eyes: b
 
 
 def test_an_unknown_fusion_is_refused() -> None:
-    with pytest.raises(InputError, match="fusion is 'early'; expected 'intermediate' or 'late'"):
+    with pytest.raises(InputError, match="fusion is 'early'; expected one of intermediate, late"):
         mer_zoo.create_model(NAMES[0], fusion="early")

@@ -154,7 +154,7 @@ def test_any_size_will_do(size: int) -> None:
 
 
 def test_a_size_of_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match="size is 0; expected a positive number"):
+    with pytest.raises(InputError, match="size is 0; expected a whole number, 1 or more"):
         mer_zoo.create_model("mmnet", size=0)
 
 

@@ -1,6 +1,9 @@
 """One contract for every network in the registry: what timm's users expect of a model."""
 
 import copy
+import inspect
+import math
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,7 +11,7 @@ import pytest
 import timm
 import timm.optim
 import torch
-from _zoo import batch, every_model, fresh, made, shared, spec_of
+from _zoo import batch, every_model, fresh, made, shared, small, spec_of
 from timm.models import group_parameters
 from torch import nn
 
@@ -196,6 +199,24 @@ def test_wrong_values_are_named(name: str) -> None:
 def test_an_option_that_it_does_not_have_is_named(name: str) -> None:
     with pytest.raises(InputError, match="nonsense"):
         made(name, nonsense=1)
+
+
+@every_model
+def test_a_value_that_an_option_cannot_have_is_named(name: str) -> None:
+    """Of each option with a default: a value of another kind, and one that is out of its range."""
+    network = type(mer_zoo.create_model(name, device="meta"))
+    options = {w: p.default for base in network.__mro__[:3] for w, p in inspect.signature(base).parameters.items()}
+    tried = 0
+    for option, default in options.items():
+        if default in (inspect.Parameter.empty, None) or option == "backbone":  # names of timm's, which are looked up
+            continue
+        least = -1 if option == "num_classes" else 0
+        wrong: dict[type, list[Any]] = {bool: [1], int: [least, 2.5, True], float: [-0.1, "0.1", math.nan], str: [3]}
+        for value in wrong.get(type(default), [[], [0], 3]):
+            tried += 1
+            with pytest.raises(InputError, match=re.escape(f"{option} is {value!r}; expected ")):
+                mer_zoo.create_model(name, **{**small(name), option: value}, device="meta")
+    assert tried > 9
 
 
 def test_names_and_patterns() -> None:

@@ -212,11 +212,11 @@ def test_other_sizes(name: str, size: int) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"stem": "deep"}, "stem is 'deep'; expected 'narrow', 'wide' or 'pair'"),
-        ({"attention": "self"}, "attention is 'self'; expected 'none', 'vector', 'input' or 'block'"),
+        ({"stem": "deep"}, "stem is 'deep'; expected one of narrow, wide, pair"),
+        ({"attention": "self"}, "attention is 'self'; expected one of none, vector, input, block"),
         ({"width": 3}, "width is 3; expected 4 maps or more"),
         ({"size": 20}, "grid is 5; expected 1 to 4, the side of the maps. Take a larger size"),
-        ({"grid": 0}, "grid is 0; expected 1 to 14"),
+        ({"grid": 0}, "grid is 0; expected a whole number, 1 or more"),
     ],
 )
 def test_refusals(options: dict[str, Any], words: str) -> None:

@@ -188,5 +188,5 @@ def test_other_channels_are_not_coloured_and_other_sizes_change_the_spec() -> No
     assert mer_zoo.input_spec("slstt").shape == mer_zoo.input_spec("slstt_mean").shape == (2, 11, 384, 384)
     with pytest.raises(InputError, match="size is 50; expected a multiple of patch_size, which is 16"):
         mer_zoo.create_model("slstt", **{**LSTM, "size": 50})
-    with pytest.raises(InputError, match="aggregation is 'gru'; expected 'lstm' or 'mean'"):
+    with pytest.raises(InputError, match="aggregation is 'gru'; expected one of lstm, mean"):
         mer_zoo.create_model("slstt", aggregation="gru", **LSTM)

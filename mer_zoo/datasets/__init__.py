@@ -1,12 +1,12 @@
 """Corpora by name. Importing this package registers every file in it."""
 
-import inspect
 from pathlib import Path
 from typing import Any
 
 from mer_zoo.datasets._base import CORPORA, Corpus, Fix
 from mer_zoo.datasets._tree import holds, shown
-from mer_zoo.errors import CorpusError, InputError
+from mer_zoo.errors import CorpusError
+from mer_zoo.options import check_known
 from mer_zoo.registry import import_modules
 
 __all__ = ["Corpus", "Fix", "list_corpora", "open_corpus"]
@@ -38,7 +38,8 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
         if corpus.folder_form is None:
             raise CorpusError(f"{name} is made, not read; leave the folder out (got {shown(root)}).")
         corpus = corpus.folder_form
-    _check_options(corpus, options)
+    folder = "" if corpus is CORPORA.get(name) else " in a folder"
+    check_known(f"{name}{folder}", corpus, options, hidden={"root"})
     if root is None and not corpus.needs_root:
         return corpus(**options)
     where = Path(root).expanduser() if root is not None else None
@@ -47,17 +48,3 @@ def open_corpus(name: str, root: str | Path | None = None, **options: Any) -> Co
         found = "no folder was given" if where is None else absent
         raise CorpusError(f"{name}: {found}.\n{corpus.obtaining()}")
     return corpus(where.absolute(), **options)  # workers may have been started elsewhere
-
-
-def _check_options(corpus: type[Corpus], options: dict[str, Any]) -> None:
-    """Refuse options that the corpus does not take; one with ``**knobs`` checks them itself."""
-    parameters = inspect.signature(corpus).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    unknown = [option for option in options if option not in parameters]
-    if unknown:
-        known = [parameter for parameter in parameters if parameter != "root"]
-        folder = "" if corpus is CORPORA.get(corpus.name) else " in a folder"
-        raise InputError(
-            f"{corpus.name}{folder} takes no option {', '.join(unknown)}; it takes {', '.join(known) or 'none'}."
-        )

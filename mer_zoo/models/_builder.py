@@ -7,7 +7,6 @@ silently replace the first (``register`` raises).
 """
 
 import contextlib
-import inspect
 import json
 import pickle
 import sys
@@ -27,6 +26,7 @@ from mer_zoo.errors import InputError, UnknownNameError, WeightsError
 from mer_zoo.models import _weights
 from mer_zoo.models._base import ZooModel, check_state
 from mer_zoo.models._weights import CONFIG_KEY, ORGANISATION, SHIPPED, Found
+from mer_zoo.options import check_known, check_values
 from mer_zoo.types import InputSpec, remember, spec_of
 
 HUB, FOLDER = ("hf-hub:", "hf_hub:"), "local-dir:"
@@ -99,7 +99,9 @@ def build(
     found = _found(name, pretrained, kwargs)
     file = found.file() if found and pretrained else None
     options = {**(options or {}), **kwargs, **(_aimed_at(file, kwargs) if file else {})}
-    _check_options(name, network, options)
+    known = {option: value for option, value in options.items() if option not in _TIMM_ARGUMENTS}
+    check_known(name, network, known)
+    check_values(network, known)
     with _defaults(device, dtype):
         model = build_model_with_cfg(
             network,
@@ -110,22 +112,13 @@ def build(
             **options,
         )
     backbone = cast(ZooModel, getattr(model, "model", model))
-    backbone._model_args = {key: value for key, value in options.items() if key not in _TIMM_ARGUMENTS}
+    backbone._model_args = known
     _describe(backbone, found, name, pretrained)
     model.input_spec = backbone.input_spec
     if found and file and backbone is model:
         _weights.prove(backbone, found, file, kwargs)
     model.register_forward_pre_hook(_check_input, with_kwargs=True)
     return cast(nn.Module, model)
-
-
-def _check_options(name: str, network: type[ZooModel], options: Mapping[str, Any]) -> None:
-    """Refuse what the network does not know, unless it hands options on."""
-    words = inspect.signature(network).parameters
-    if any(word.kind is word.VAR_KEYWORD for word in words.values()):
-        return
-    if unknown := sorted(options.keys() - words.keys() - _TIMM_ARGUMENTS):
-        raise InputError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(words)}.")
 
 
 def _found(name: str, pretrained: bool, kwargs: Mapping[str, Any]) -> Found | None:
@@ -243,7 +236,8 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
         UnknownNameError: If no model has this name; near names are listed.
         WeightsError: If weights are asked for that do not exist, cannot be fetched, are damaged, or answer otherwise
             than when they were saved.
-        InputError: If weights are of another network or another number of classes, or an option is none of its own.
+        InputError: If weights are of another network or another number of classes, or an option is none of its own or
+            has a value that it cannot have.
     """
     if name.startswith(SOURCES):
         found = _source(name, kwargs.get("cache_dir"))

@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mer_zoo.errors import InputError
-
 Attention = Literal["none", "se", "scse", "cbam"]
 
 
@@ -85,8 +83,6 @@ def attention_block(kind: Attention, channels: int, frames: int) -> nn.Module:
         "scse": lambda: ChannelSpatialExcite(channels),
         "cbam": lambda: CBAM(channels, frames),
     }
-    if kind not in blocks:
-        raise InputError(f"attention is {kind!r}; expected one of {', '.join(blocks)}.")
     return blocks[kind]()
 
 

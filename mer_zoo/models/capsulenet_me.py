@@ -122,8 +122,6 @@ class CapsuleNetME(ZooModel):
         global_pool: str = "flat",
     ) -> None:
         super().__init__()
-        if routings < 1:
-            raise InputError(f"routings is {routings}; expected 1 or more.")
         self.set_pool(global_pool, num_classes)
         self.num_classes, self.in_chans, self.routings = num_classes, in_chans, routings
         self.size, self.drop_rate = size, drop_rate

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from mer_zoo.errors import InputError
 from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
-from mer_zoo.models.htnet import Crops, check_crops, compose, levels, side_of_a_block
+from mer_zoo.models.htnet import Crops, compose, levels, side_of_a_block
 from mer_zoo.types import InputSpec
 
 PARTS = 4  # of the face
@@ -234,7 +234,6 @@ class CausalNet(StemAndBlocks):
             raise InputError(f"depths are {depths} and dim is {dim}; expected three depths, and a multiple of {HEADS}.")
         patch = size // 4
         side_of_a_block(size, max(patch, 1), len(depths))
-        check_crops(crops)
         self.set_pool(global_pool, num_classes)
         self.num_classes, self.in_chans, self.size, self.crops = num_classes, in_chans, size, crops
         self.drop_rate, self.num_features = drop_rate, 8 * dim

@@ -124,8 +124,6 @@ class DATDenseNet3d(StemAndBlocks):
         channels_last: bool = True,
     ) -> None:
         super().__init__()
-        if temporal_transition not in ("plain", "ttl"):
-            raise InputError(f"temporal_transition is {temporal_transition!r}; expected 'plain' or 'ttl'.")
         self.num_classes, self.in_chans, self.num_frames = num_classes, in_chans, num_frames
         self.drop_rate = drop_rate
         self.stem = Stem(in_chans, stem_width, keep_time)
@@ -140,6 +138,8 @@ class DATDenseNet3d(StemAndBlocks):
                     depths = (1, 3, 6) if i == 1 else (1, 3, 4)
                     block.append(TemporalTransition(width, frames, depths, maps=16))
                 out = int(width * compression)
+                if not 1 <= out <= width:
+                    raise InputError(f"compression is {compression}; expected {1 / width:.2g} to 1, to keep a map.")
                 block.append(Transition(3 * 16 if temporal_transition == "ttl" else width, out, keep_time))
                 width, frames = out, max(1, -(-frames // 2) if keep_time else frames // 2)
                 block.append(attention_block(attention, width, frames))

@@ -17,7 +17,7 @@ linear layers.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -146,12 +146,6 @@ def compose(x: Tensor, crops: Crops) -> Tensor:
     return torch.cat([torch.cat(parts[:2], dim=3), torch.cat(parts[2:], dim=3)], dim=2)
 
 
-def check_crops(crops: str) -> None:
-    """Refuse an unknown name."""
-    if crops not in get_args(Crops):
-        raise InputError(f"crops is {crops!r}; expected one of {', '.join(get_args(Crops))}.")
-
-
 def side_of_a_block(size: int, patch_size: int, levels: int) -> int:
     """How many tokens a block is high and wide.
 
@@ -204,7 +198,6 @@ class HTNet(StemAndBlocks):
     ) -> None:
         super().__init__()
         side = side_of_a_block(size, patch_size, len(depths))
-        check_crops(crops)
         self.set_pool(global_pool, num_classes)
         self.num_classes, self.in_chans, self.size, self.crops = num_classes, in_chans, size, crops
         self.drop_rate = drop_rate

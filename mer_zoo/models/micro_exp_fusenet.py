@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mer_zoo.errors import InputError
 from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.models._dropout import Dropout
@@ -119,8 +118,6 @@ class MicroExpFuseNet(StemAndBlocks):
         global_pool: str = "flat",
     ) -> None:
         super().__init__()
-        if fusion not in ("intermediate", "late"):
-            raise InputError(f"fusion is {fusion!r}; expected 'intermediate' or 'late'.")
         self.set_pool(global_pool, num_classes)
         sides = 1 if fusion == "intermediate" else 2
         self.num_classes, self.in_chans, self.num_features = num_classes, in_chans, 128 * sides

@@ -26,7 +26,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mer_zoo.errors import InputError
 from mer_zoo.models._base import StemAndBlocks, classifier
 from mer_zoo.models._builder import build, register
 from mer_zoo.types import InputSpec
@@ -172,8 +171,6 @@ class MMNet(StemAndBlocks):
     ) -> None:
         super().__init__()
         side = -(-size // REDUCTION)
-        if side < 1:
-            raise InputError(f"size is {size}; expected a positive number of pixels.")
         self.set_pool(global_pool, num_classes)
         self.num_classes, self.in_chans, self.num_features = num_classes, in_chans, WIDTHS[-1] * side**2
         self.size, self.drop_rate = size, drop_rate

@@ -179,7 +179,7 @@ class RCN(StemAndBlocks):
     ) -> None:
         super().__init__()
         side = _side(stem, size)
-        _check_options(attention, width, grid, side)
+        _check_sizes(width, grid, side)
         self.set_pool(global_pool, num_classes)
         self.num_classes, self.in_chans, self.num_features = num_classes, in_chans, width * grid * grid
         self.size, self.grid, self.attention, self.drop_rate = size, grid, attention, drop_rate
@@ -266,17 +266,13 @@ class RCN(StemAndBlocks):
 
 def _side(stem: str, size: int) -> int:
     """Height and width of the stem's maps."""
-    if stem not in STEMS:
-        raise InputError(f"stem is {stem!r}; expected 'narrow', 'wide' or 'pair'.")
     return (size - 4) // 2 if stem == "narrow" else -(-size // 3)
 
 
-def _check_options(attention: str, width: int, grid: int, side: int) -> None:
-    if attention not in ("none", "vector", "input", "block"):
-        raise InputError(f"attention is {attention!r}; expected 'none', 'vector', 'input' or 'block'.")
+def _check_sizes(width: int, grid: int, side: int) -> None:
     if width < 4:
         raise InputError(f"width is {width}; expected 4 maps or more, which three streams can share.")
-    if not 1 <= grid <= side // 2:
+    if grid > side // 2:
         raise InputError(f"grid is {grid}; expected 1 to {side // 2}, the side of the maps. Take a larger size.")
 
 

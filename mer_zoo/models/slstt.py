@@ -109,10 +109,10 @@ class SLSTT(ZooModel):
         global_pool: str = "token",
     ) -> None:
         super().__init__()
-        if aggregation not in ("lstm", "mean"):
-            raise InputError(f"aggregation is {aggregation!r}; expected 'lstm' or 'mean'.")
         if size % patch_size:
             raise InputError(f"size is {size}; expected a multiple of patch_size, which is {patch_size}.")
+        if dim % num_heads:
+            raise InputError(f"dim is {dim}; expected a multiple of num_heads, which is {num_heads}.")
         self.set_pool(global_pool, num_classes)
         self.num_classes, self.in_chans, self.size, self.num_frames = num_classes, in_chans, size, num_frames
         self.drop_rate = drop_rate

@@ -74,6 +74,8 @@ class SSSNet(StemAndBlocks):
         global_pool: str = "flat",
     ) -> None:
         super().__init__()
+        if len(widths) != 3:
+            raise InputError(f"widths are {widths}; expected three: of both convolutions, and of the hidden layer.")
         first, second, hidden = widths
         side = (size - 4) // 3
         last = (side - 2) // 2

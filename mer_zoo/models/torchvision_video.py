@@ -140,7 +140,7 @@ class VideoNetwork(ZooModel):
             names = ", ".join(self.originals)
             raise InputError(f"original is {original!r}; a {type(self).__name__} is one of {names}.")
         for found, least, unit in ((frames, self.least_frames, "frames"), (size, LEAST_SIZE, "pixels a side")):
-            if isinstance(found, bool) or not isinstance(found, int) or found < least:
+            if found < least:
                 raise InputError(f"{original} cannot take {found!r} {unit}; it needs {least} or more.")
 
     @staticmethod
