@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import cast
 
 import numpy as np
@@ -15,10 +16,15 @@ from mer_zoo.types import InputSpec, spec_of
 
 UNIT = re.compile(r"AU\d+")
 
+_changing = Lock()
+_asked: dict[nn.Module, tuple[int, dict[nn.Module, bool]]] = {}  # by how many, and the modes that its parts had before
+
 
 @contextmanager
 def asked(model: nn.Module | str) -> Iterator[nn.Module]:
     """The network, in evaluation mode as long as this lasts; afterwards each part is in its own mode again.
+
+    Threads that ask one network at once share this: the first sets the mode, the last sets it back.
 
     Args:
         model: A model, or the name of one with weights, such as ``ststnet.synth_3``.
@@ -30,13 +36,20 @@ def asked(model: nn.Module | str) -> Iterator[nn.Module]:
     if not isinstance(model, str | nn.Module):
         raise InputError(f"model is a {type(model).__name__}; expected a module, or a name such as 'ststnet.synth_3'.")
     network = create_model(model, pretrained=True) if isinstance(model, str) else model
-    modes = {part: part.training for part in network.modules()}
-    network.eval()
+    with _changing:
+        askers, modes = _asked.get(network) or (0, {part: part.training for part in network.modules()})
+        _asked[network] = askers + 1, modes
+        network.eval()
     try:
         yield network
     finally:
-        for part, training in modes.items():
-            part.training = training
+        with _changing:
+            askers, modes = _asked.pop(network)
+            if askers > 1:
+                _asked[network] = askers - 1, modes
+            else:
+                for part, training in modes.items():
+                    part.training = training
 
 
 def eaten_by(network: nn.Module) -> InputSpec:

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import mer_zoo
+from mer_zoo.asking import asked
 from mer_zoo.errors import InputError
 from mer_zoo.explaining import METHODS, REGIONS, _watched, last_maps, sanity_check, shuffled
 from mer_zoo.explanation_picture import shown
@@ -195,6 +196,19 @@ def test_parts_keep_their_mode() -> None:
     model: Any = mer_zoo.create_model("ststnet.synth_3", pretrained=True).train()
     model.bn1.eval()
     mer_zoo.explain(model, _clip()[0])
+    assert (model.training, model.bn1.training, model.bn2.training) == (True, False, True)
+
+
+def test_whoever_asks_longest_gives_the_modes_back() -> None:
+    """Two that ask a network in training at once: the one that is done first must not set the other's dropout on."""
+    model: Any = mer_zoo.create_model("ststnet").train()
+    model.bn1.eval()
+    first, second = asked(model), asked(model)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not any(part.training for part in model.modules())
+    second.__exit__(None, None, None)
     assert (model.training, model.bn1.training, model.bn2.training) == (True, False, True)
 
 
