@@ -25,16 +25,20 @@ def small(name: str) -> Mapping[str, Any]:
 
 
 every_model = pytest.mark.parametrize("name", mer_zoo.list_models())
-# What costs a minute a model is asked of each up to 15 million weights or with a small form; the others are deeper
-# forms of dat_densenet3d_121.
-every_light_model = pytest.mark.parametrize(
-    "name", [n for n in mer_zoo.list_models() if small(n) or weights_of(n) < 15e6]
-)
 
 
 def made(name: str, create: Callable[..., nn.Module] = mer_zoo.create_model, **options: Any) -> Any:
     """The network, or its small form."""
     return create(name, **{**small(name), **options})
+
+
+def modules_of(name: str) -> int:
+    """How many that form has."""
+    return len(list(made(name, device="meta").modules()))
+
+
+# What costs seconds a layer is asked of all but the four deeper forms of dat_densenet3d_121.
+every_light_model = pytest.mark.parametrize("name", [n for n in mer_zoo.list_models() if modules_of(n) < 500])
 
 
 @functools.cache

@@ -214,6 +214,7 @@ class CausalNet(StemAndBlocks):
     """
 
     first_convs: ClassVar = ("stem", "stem_direction")
+    small: ClassVar = {"dim": 16, "depths": (1, 1, 2)}
     layers_pattern: ClassVar = StemAndBlocks.blocks_pattern
 
     def __init__(

@@ -226,6 +226,12 @@ DIFFERENCE = InputSpec("difference", ("grey",), size=64, frames=20, low=-1.0, hi
 IMAGENET = {"compression": 0.5, "drop_rate": 0.0, "channels_last": False}
 
 
+class DeepDenseNet3d(DATDenseNet3d):
+    """The same, of Huang et al.'s depths for ImageNet."""
+
+    small: ClassVar = {"growth": 4, "stem_width": 16}
+
+
 @register(DIFFERENCE)
 def dat_densenet3d(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Our reading of 3D-DAT-DenseNet: scSE, temporal transition, time and places kept; 160 thousand weights.
@@ -257,32 +263,32 @@ def dat_densenet3d_scse(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 def dat_densenet3d_121(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The published code's SE-DenseNet 121: 11.9 million weights. Published, it needs 29 frames; here 20 will do."""
     options = {"growth": 32, "stem_width": 64, "block_depths": (6, 12, 24, 16), **IMAGENET}
-    return build("dat_densenet3d_121", DATDenseNet3d, pretrained, options, **kwargs)
+    return build("dat_densenet3d_121", DeepDenseNet3d, pretrained, options, **kwargs)
 
 
 @register(CLIP)
 def dat_densenet3d_161(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The published code's SE-DenseNet 161: 42.2 million weights."""
     options = {"growth": 48, "stem_width": 96, "block_depths": (6, 12, 36, 24), **IMAGENET}
-    return build("dat_densenet3d_161", DATDenseNet3d, pretrained, options, **kwargs)
+    return build("dat_densenet3d_161", DeepDenseNet3d, pretrained, options, **kwargs)
 
 
 @register(CLIP)
 def dat_densenet3d_169(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The published code's SE-DenseNet 169: 19.8 million weights."""
     options = {"growth": 32, "stem_width": 64, "block_depths": (6, 12, 32, 32), **IMAGENET}
-    return build("dat_densenet3d_169", DATDenseNet3d, pretrained, options, **kwargs)
+    return build("dat_densenet3d_169", DeepDenseNet3d, pretrained, options, **kwargs)
 
 
 @register(CLIP)
 def dat_densenet3d_201(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The published code's SE-DenseNet 201: 27.3 million weights."""
     options = {"growth": 32, "stem_width": 64, "block_depths": (6, 12, 48, 32), **IMAGENET}
-    return build("dat_densenet3d_201", DATDenseNet3d, pretrained, options, **kwargs)
+    return build("dat_densenet3d_201", DeepDenseNet3d, pretrained, options, **kwargs)
 
 
 @register(CLIP)
 def dat_densenet3d_264(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The published code's SE-DenseNet 264: 43.8 million weights."""
     options = {"growth": 32, "stem_width": 64, "block_depths": (6, 12, 64, 48), **IMAGENET}
-    return build("dat_densenet3d_264", DATDenseNet3d, pretrained, options, **kwargs)
+    return build("dat_densenet3d_264", DeepDenseNet3d, pretrained, options, **kwargs)
