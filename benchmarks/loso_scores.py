@@ -63,14 +63,14 @@ CLIPS = (
     Entry("micro_exp_fusenet_intermediate", replace(SMALL, lr=1e-2, optimizer="sgd"), "as micro_exp_stcnn"),
     Entry("micro_exp_fusenet_late", replace(SMALL, lr=1e-2, optimizer="sgd"), "as micro_exp_stcnn"),
     Entry("causalnet_reading", adam(30, 64, 5e-5), "the code's lr"),
-    Entry("dat_densenet3d_121", LARGE, "ours", seeds=(0,), folds=4),
-    Entry("s3d", LARGE, "ours", CUT, seeds=(0,), folds=4),
+    Entry("dat_densenet3d_121", LARGE, "ours", folds=4),
+    Entry("s3d", LARGE, "ours", CUT, folds=4),
     Entry("mc3_18", LARGE, "ours", CUT, seeds=(0,), folds=4),
     Entry("r3d_18", LARGE, "ours", CUT, seeds=(0,), folds=4),
     Entry("r2plus1d_18", LARGE, "ours", CUT, seeds=(0,), folds=4),
     Entry("mvit_v2_s", LARGE, "ours", CUT, seeds=(0,), folds=4),
     Entry("swin3d_t", LARGE, "ours", CUT, seeds=(0,), folds=4),
-    Entry("slstt", LARGE, "ours, of a small form", TINY, seeds=(0,), folds=4),
+    Entry("slstt", LARGE, "ours, of a small form", TINY, folds=4),
 )
 
 
