@@ -1,7 +1,7 @@
 """What it takes to ask one network about one clip: which network, what it eats, and what its answer means."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import cast
@@ -17,14 +17,14 @@ from mer_zoo.types import InputSpec, spec_of
 UNIT = re.compile(r"AU\d+")
 
 _changing = Lock()
-_asked: dict[nn.Module, tuple[int, dict[nn.Module, bool]]] = {}  # by how many, and the modes that its parts had before
+_asked: dict[nn.Module, tuple[int, bool]] = {}  # of each part: by how many, and the mode that it had before
 
 
 @contextmanager
 def asked(model: nn.Module | str) -> Iterator[nn.Module]:
     """The network, in evaluation mode as long as this lasts; afterwards each part is in its own mode again.
 
-    Threads that ask one network at once share this: the first sets the mode, the last sets it back.
+    Threads may ask one network at once, or one of its parts: whoever asks a part last sets its mode back.
 
     Args:
         model: A model, or the name of one with weights, such as ``ststnet.synth_3``.
@@ -36,20 +36,30 @@ def asked(model: nn.Module | str) -> Iterator[nn.Module]:
     if not isinstance(model, str | nn.Module):
         raise InputError(f"model is a {type(model).__name__}; expected a module, or a name such as 'ststnet.synth_3'.")
     network = create_model(model, pretrained=True) if isinstance(model, str) else model
-    with _changing:
-        askers, modes = _asked.get(network) or (0, {part: part.training for part in network.modules()})
-        _asked[network] = askers + 1, modes
-        network.eval()
+    parts = list(network.modules())
+    _take(parts)
     try:
+        network.eval()
         yield network
     finally:
-        with _changing:
-            askers, modes = _asked.pop(network)
+        _give_back(parts)
+
+
+def _take(parts: Sequence[nn.Module]) -> None:
+    with _changing:
+        for part in parts:
+            askers, mode = _asked.get(part, (0, part.training))
+            _asked[part] = askers + 1, mode
+
+
+def _give_back(parts: Sequence[nn.Module]) -> None:
+    with _changing:
+        for part in parts:
+            askers, mode = _asked.pop(part)
             if askers > 1:
-                _asked[network] = askers - 1, modes
+                _asked[part] = askers - 1, mode
             else:
-                for part, training in modes.items():
-                    part.training = training
+                part.training = mode
 
 
 def eaten_by(network: nn.Module) -> InputSpec:

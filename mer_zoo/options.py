@@ -3,10 +3,16 @@
 import inspect
 import math
 from collections.abc import Mapping, Sequence, Set
-from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin
 
+import numpy as np
+
 from mer_zoo.errors import InputError
+
+
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with Python's numbers for NumPy's, which neither layers nor JSON take everywhere."""
+    return {option: value.item() if isinstance(value, np.generic) else value for option, value in options.items()}
 
 
 def check_known(whose: str, maker: type, options: Mapping[str, Any], hidden: Set[str] = frozenset()) -> None:
@@ -29,45 +35,63 @@ def check_known(whose: str, maker: type, options: Mapping[str, Any], hidden: Set
 
 
 def check_values(maker: type, options: Mapping[str, Any]) -> None:
-    """Refuse values that no class can be made with, by how it or a base of it annotates them.
+    """Refuse values of another kind than an option's annotation, or out of the range that its kind has.
 
-    Whole numbers are 1 or more (``num_classes``: 0 or more), rates 0 or more and below 1, other numbers 0 or more.
+    Whole numbers are 1 or more (``num_classes``: 0 or more), also in lists; options named ``..._rate`` 0 or more and
+    below 1; other numbers finite and 0 or more; a ``Literal`` is one of its names. An option's own default, and what
+    has another annotation, is not looked at.
 
     Raises:
         InputError: Naming the option, its value and what is expected.
     """
-    annotations = _annotations(maker)
+    words = _words(maker)
     for option, value in options.items():
-        expected = _expected(option, annotations.get(option), value)
+        word = words.get(option)
+        if word is None or _same(value, word.default):
+            continue
+        expected = _expected(option, word.annotation, value)
         if expected:
             raise InputError(f"{option} is {value!r}; expected {expected}.")
 
 
-def _annotations(maker: type) -> dict[str, Any]:
-    """Of each option, those that only a base names included."""
-    makers = [base for base in reversed(maker.__mro__) if "__init__" in vars(base)]
-    return {word: p.annotation for base in makers for word, p in inspect.signature(base).parameters.items()}
+def _words(maker: type) -> dict[str, inspect.Parameter]:
+    """What a class is made with, and what only a base of it names, to which it hands options on."""
+    makers = [base for base in maker.__mro__ if "__init__" in vars(base)]
+    found: dict[str, inspect.Parameter] = {}
+    for base in reversed(makers):
+        found |= inspect.signature(base).parameters
+    return found
 
 
 def _expected(option: str, annotation: Any, value: Any) -> str | None:
     """What is expected of an option whose value is something else; None where the value will do."""
-    kind = get_origin(annotation) or annotation
+    kind, parts = get_origin(annotation) or annotation, get_args(annotation)
+    least = 0 if option == "num_classes" else 1
+    rate = option.endswith("_rate")
     if kind is bool and not isinstance(value, bool):
         return "True or False"
-    if kind is int and not _is_whole(value, least := 0 if option == "num_classes" else 1):
+    if kind is int and not _is_whole(value, least):
         return f"a whole number, {least} or more"
-    if kind is float and not _is_number(value, below := 1 if option.endswith("_rate") else math.inf):
-        return "a number, 0 or more" + (" and below 1" if below == 1 else "")
-    if kind is Sequence and not (isinstance(value, list | tuple) and value and all(_is_whole(v, 1) for v in value)):
+    if kind is float and not _is_number(value, 1 if rate else math.inf):
+        return "a number, 0 or more and below 1" if rate else "a finite number, 0 or more"
+    if kind in (Sequence, list, tuple) and parts[:1] == (int,) and not _are_whole(value):
         return "a list of whole numbers, each 1 or more"
-    if kind is Literal and value not in get_args(annotation):
-        return f"one of {', '.join(get_args(annotation))}"
+    if kind is Literal and not any(_same(value, part) for part in parts):
+        return f"one of {', '.join(map(str, parts))}"
     return "a name" if kind is str and not isinstance(value, str) else None
 
 
+def _same(value: Any, other: Any) -> bool:
+    return type(value) is type(other) and bool(value == other)
+
+
 def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _are_whole(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(_is_whole(one, 1) for one in value)
 
 
 def _is_number(value: Any, below: float) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < below
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < below

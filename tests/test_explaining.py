@@ -212,6 +212,30 @@ def test_whoever_asks_longest_gives_the_modes_back() -> None:
     assert (model.training, model.bn1.training, model.bn2.training) == (True, False, True)
 
 
+def test_a_part_that_is_asked_for_itself_keeps_its_mode_too() -> None:
+    part = mer_zoo.create_model("ststnet").train()
+    whole = nn.Sequential(part).train()
+    first, second = asked(whole), asked(part)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert (whole.training, part.training) == (True, False)
+    second.__exit__(None, None, None)
+    assert part.training
+
+
+def test_a_network_that_cannot_be_evaluated_is_given_back() -> None:
+    class Stubborn(nn.Module):
+        def train(self, mode: bool = True) -> Any:
+            raise RuntimeError("not now")
+
+    network = Stubborn()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="not now"), asked(network):
+            raise AssertionError("nobody gets here")
+    assert network.training
+
+
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_models_and_clips_of_other_types_are_explained(context: Any) -> None:
     clip, apex = _clip()

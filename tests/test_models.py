@@ -205,13 +205,15 @@ def test_an_option_that_it_does_not_have_is_named(name: str) -> None:
 def test_a_value_that_an_option_cannot_have_is_named(name: str) -> None:
     """Of each option with a default: a value of another kind, and one that is out of its range."""
     network = type(mer_zoo.create_model(name, device="meta"))
-    options = {w: p.default for base in network.__mro__[:3] for w, p in inspect.signature(base).parameters.items()}
+    bases = [base for base in reversed(network.__mro__) if "__init__" in vars(base)]
+    options = {w: p.default for base in bases for w, p in inspect.signature(base).parameters.items()}
     tried = 0
     for option, default in options.items():
         if default in (inspect.Parameter.empty, None) or option == "backbone":  # names of timm's, which are looked up
             continue
         least = -1 if option == "num_classes" else 0
-        wrong: dict[type, list[Any]] = {bool: [1], int: [least, 2.5, True], float: [-0.1, "0.1", math.nan], str: [3]}
+        numbers = [-0.1, "0.1", math.nan, math.inf, True, *([1.5] if option.endswith("_rate") else [])]
+        wrong: dict[type, list[Any]] = {bool: [1], int: [least, 2.5, True], float: numbers, str: [3]}
         for value in wrong.get(type(default), [[], [0], 3]):
             tried += 1
             with pytest.raises(InputError, match=re.escape(f"{option} is {value!r}; expected ")):

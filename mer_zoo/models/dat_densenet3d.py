@@ -124,6 +124,8 @@ class DATDenseNet3d(StemAndBlocks):
         channels_last: bool = True,
     ) -> None:
         super().__init__()
+        if compression > 1:
+            raise InputError(f"compression is {compression}; expected 1, which keeps all maps, or less.")
         self.num_classes, self.in_chans, self.num_frames = num_classes, in_chans, num_frames
         self.drop_rate = drop_rate
         self.stem = Stem(in_chans, stem_width, keep_time)
@@ -138,8 +140,8 @@ class DATDenseNet3d(StemAndBlocks):
                     depths = (1, 3, 6) if i == 1 else (1, 3, 4)
                     block.append(TemporalTransition(width, frames, depths, maps=16))
                 out = int(width * compression)
-                if not 1 <= out <= width:
-                    raise InputError(f"compression is {compression}; expected {1 / width:.2g} to 1, to keep a map.")
+                if out < 1:
+                    raise InputError(f"compression is {compression}; of {width} maps of block {i} it leaves none.")
                 block.append(Transition(3 * 16 if temporal_transition == "ttl" else width, out, keep_time))
                 width, frames = out, max(1, -(-frames // 2) if keep_time else frames // 2)
                 block.append(attention_block(attention, width, frames))
@@ -156,6 +158,10 @@ class DATDenseNet3d(StemAndBlocks):
         self.apply(_initialise)
         if channels_last:  # maps follow the layout of the weights
             self.to(memory_format=torch.channels_last_3d)
+
+    @property
+    def small(self) -> Mapping[str, Any]:  # type: ignore[override]  # of the deep forms: as deep, and narrow
+        return {"growth": 4, "stem_width": 16} if len(self.blocks) > 3 else {}
 
     def norm_features(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.norm(x)).relu()
@@ -226,12 +232,6 @@ DIFFERENCE = InputSpec("difference", ("grey",), size=64, frames=20, low=-1.0, hi
 IMAGENET = {"compression": 0.5, "drop_rate": 0.0, "channels_last": False}
 
 
-class DeepDenseNet3d(DATDenseNet3d):
-    """The same, of Huang et al.'s depths for ImageNet."""
-
-    small: ClassVar = {"growth": 4, "stem_width": 16}
-
-
 @register(DIFFERENCE)
 def dat_densenet3d(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Our reading of 3D-DAT-DenseNet: scSE, temporal transition, time and places kept; 160 thousand weights.
@@ -263,32 +263,32 @@ def dat_densenet3d_scse(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 def dat_densenet3d_121(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The published code's SE-DenseNet 121: 11.9 million weights. Published, it needs 29 frames; here 20 will do."""
     options = {"growth": 32, "stem_width": 64, "block_depths": (6, 12, 24, 16), **IMAGENET}
-    return build("dat_densenet3d_121", DeepDenseNet3d, pretrained, options, **kwargs)
+    return build("dat_densenet3d_121", DATDenseNet3d, pretrained, options, **kwargs)
 
 
 @register(CLIP)
 def dat_densenet3d_161(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The published code's SE-DenseNet 161: 42.2 million weights."""
     options = {"growth": 48, "stem_width": 96, "block_depths": (6, 12, 36, 24), **IMAGENET}
-    return build("dat_densenet3d_161", DeepDenseNet3d, pretrained, options, **kwargs)
+    return build("dat_densenet3d_161", DATDenseNet3d, pretrained, options, **kwargs)
 
 
 @register(CLIP)
 def dat_densenet3d_169(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The published code's SE-DenseNet 169: 19.8 million weights."""
     options = {"growth": 32, "stem_width": 64, "block_depths": (6, 12, 32, 32), **IMAGENET}
-    return build("dat_densenet3d_169", DeepDenseNet3d, pretrained, options, **kwargs)
+    return build("dat_densenet3d_169", DATDenseNet3d, pretrained, options, **kwargs)
 
 
 @register(CLIP)
 def dat_densenet3d_201(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The published code's SE-DenseNet 201: 27.3 million weights."""
     options = {"growth": 32, "stem_width": 64, "block_depths": (6, 12, 48, 32), **IMAGENET}
-    return build("dat_densenet3d_201", DeepDenseNet3d, pretrained, options, **kwargs)
+    return build("dat_densenet3d_201", DATDenseNet3d, pretrained, options, **kwargs)
 
 
 @register(CLIP)
 def dat_densenet3d_264(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The published code's SE-DenseNet 264: 43.8 million weights."""
     options = {"growth": 32, "stem_width": 64, "block_depths": (6, 12, 64, 48), **IMAGENET}
-    return build("dat_densenet3d_264", DeepDenseNet3d, pretrained, options, **kwargs)
+    return build("dat_densenet3d_264", DATDenseNet3d, pretrained, options, **kwargs)

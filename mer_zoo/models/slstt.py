@@ -111,6 +111,8 @@ class SLSTT(ZooModel):
         super().__init__()
         if size % patch_size:
             raise InputError(f"size is {size}; expected a multiple of patch_size, which is {patch_size}.")
+        if num_frames < 2 or lstm_dim < 2:
+            raise InputError(f"num_frames is {num_frames} and lstm_dim {lstm_dim}; expected 2 or more of each.")
         if dim % num_heads:
             raise InputError(f"dim is {dim}; expected a multiple of num_heads, which is {num_heads}.")
         self.set_pool(global_pool, num_classes)
