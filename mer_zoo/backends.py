@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from mer_zoo.errors import InputError
+from mer_zoo.options import is_whole
 from mer_zoo.training import Device, place_of
 
 BACKENDS: Mapping[str, str] = {
@@ -45,8 +46,7 @@ def backend_of(name: str, jobs: int, max_parallel: MaxParallel, device: Device) 
     """
     if name not in BACKENDS:
         raise InputError(f"backend is {name!r}; expected one of {', '.join(BACKENDS)}.")
-    whole = isinstance(max_parallel, int) and not isinstance(max_parallel, bool) and max_parallel >= 1
-    if not whole and max_parallel != "auto":
+    if not is_whole(max_parallel, 1) and max_parallel != "auto":
         raise InputError(f"max_parallel is {max_parallel!r}; expected 'auto', or a whole number, 1 or more.")
     if max_parallel != "auto" and name != "folds":
         raise InputError(f"max_parallel is {max_parallel} and backend {name!r}; only 'folds' takes several at once.")

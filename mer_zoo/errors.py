@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 from typing import TextIO
 
+LISTED = 60  # names at most in a message
+
 
 def printable(text: str, stream: TextIO) -> str:
     """Text that this stream can print: what its encoding lacks is written as backslash and number."""
@@ -21,7 +23,8 @@ class UnknownNameError(MerZooError, ValueError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
-        listed = ", ".join(names[:60]) + (f" and {len(names) - 60} more" if len(names) > 60 else "")
+        rest = len(names) - LISTED
+        listed = ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
         hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {listed or 'none'}."
         super().__init__(f"No {kind} is named {name!r}. {hint}")
 

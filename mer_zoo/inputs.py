@@ -13,6 +13,7 @@ from torch import Tensor
 from mer_zoo.datasets import Corpus, list_corpora, open_corpus
 from mer_zoo.datasets._base import CORPORA
 from mer_zoo.errors import CorpusError, InputError, UnreadableError
+from mer_zoo.options import is_whole
 from mer_zoo.preprocessing.cache import ClipCache
 from mer_zoo.preprocessing.cook import AS_THEY_ARE, Preparation
 from mer_zoo.preprocessing.many import Cooked, Kitchen, cook_all
@@ -129,7 +130,7 @@ def check_jobs(jobs: object) -> None:
     Raises:
         InputError: If it is none.
     """
-    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
+    if not is_whole(jobs, 1):
         raise InputError(f"jobs is {jobs!r}; expected a whole number, 1 or more.")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from mer_zoo.errors import InputError
 
 
-def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+def of_python(options: Mapping[str, Any]) -> dict[str, Any]:
     """The same with Python's numbers for NumPy's, which neither layers nor JSON take everywhere."""
     return {option: value.item() if isinstance(value, np.generic) else value for option, value in options.items()}
 
@@ -70,7 +70,7 @@ def _expected(option: str, annotation: Any, value: Any) -> str | None:
     rate = option.endswith("_rate")
     if kind is bool and not isinstance(value, bool):
         return "True or False"
-    if kind is int and not _is_whole(value, least):
+    if kind is int and not is_whole(value, least):
         return f"a whole number, {least} or more"
     if kind is float and not _is_number(value, 1 if rate else math.inf):
         return "a number, 0 or more and below 1" if rate else "a finite number, 0 or more"
@@ -85,12 +85,13 @@ def _same(value: Any, other: Any) -> bool:
     return type(value) is type(other) and bool(value == other)
 
 
-def _is_whole(value: Any, least: int) -> bool:
+def is_whole(value: object, least: int) -> bool:
+    """Whether a value is a whole number of Python's, so many or more; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _are_whole(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) > 0 and all(_is_whole(one, 1) for one in value)
+    return isinstance(value, list | tuple) and len(value) > 0 and all(is_whole(one, 1) for one in value)
 
 
 def _is_number(value: Any, below: float) -> bool:

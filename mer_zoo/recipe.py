@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mer_zoo.errors import InputError
+from mer_zoo.options import is_whole
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine"]
@@ -49,26 +50,22 @@ class Recipe:
         wrong = [
             f"{name} is {getattr(self, name)!r}; expected {expected}"
             for name, sound, expected in (
-                ("epochs", _whole(self.epochs, 1), "a whole number, 1 or more"),
-                ("batch_size", _whole(self.batch_size, 1), "a whole number, 1 or more"),
+                ("epochs", is_whole(self.epochs, 1), "a whole number, 1 or more"),
+                ("batch_size", is_whole(self.batch_size, 1), "a whole number, 1 or more"),
                 ("lr", _number(self.lr) and self.lr > 0, "a positive number"),
                 ("optimizer", self.optimizer in get_args(Optimizer), f"one of {get_args(Optimizer)}"),
                 ("weight_decay", _number(self.weight_decay) and self.weight_decay >= 0, "0 or more"),
                 ("balanced", isinstance(self.balanced, bool), "True or False"),
                 ("flip", isinstance(self.flip, bool), "True or False"),
                 ("schedule", self.schedule in get_args(Schedule), f"one of {get_args(Schedule)}"),
-                ("shift", _whole(self.shift, 0), "a whole number of pixels, 0 or more"),
+                ("shift", is_whole(self.shift, 0), "a whole number of pixels, 0 or more"),
                 ("precision", self.precision in get_args(Precision), f"one of {get_args(Precision)}"),
-                ("seed", _whole(self.seed, 0) and self.seed < 2**32, "a whole number, 0 to 2**32 - 1"),
+                ("seed", is_whole(self.seed, 0) and self.seed < 2**32, "a whole number, 0 to 2**32 - 1"),
             )
             if not sound
         ]
         if wrong:
             raise InputError(f"Recipe: {'; '.join(wrong)}.")
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _number(value: object) -> bool:

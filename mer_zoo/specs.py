@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from mer_zoo.errors import InputError
+from mer_zoo.options import is_whole
 
 Kind = Literal["flow", "phases", "clip", "difference", "image", "pair", "dynamic"]
 Scaling = Literal["linear", "channel_min_max"]
@@ -114,7 +115,7 @@ class InputSpec:
         yield len(set(channels)) == len(channels), f"channels {channels} name one twice"
         known = self.unnamed or all(c in allowed for c in channels)
         yield known, f"channels {channels}; a {kind} has {allowed}"
-        yield _positive_int(self.size), f"size {self.size!r}; expected a positive whole number of pixels"
+        yield is_whole(self.size, 1), f"size {self.size!r}; expected a positive whole number of pixels"
         yield self.low < self.high, f"values {self.low}..{self.high}; expected low below high"
         yield self.scaling in get_args(Scaling), f"scaling {self.scaling!r}; expected one of {get_args(Scaling)}"
         yield self.gain > 0, f"gain {self.gain}; expected a positive number"
@@ -129,7 +130,7 @@ class InputSpec:
     def _checks_of_time(self) -> Iterator[tuple[bool, str]]:
         """What must hold of frames and of what magnifies their changes."""
         form, frames = FORMS[self.kind], self.frames
-        yield _positive_int(frames), f"frames {frames!r}; expected a positive whole number"
+        yield is_whole(frames, 1), f"frames {frames!r}; expected a positive whole number"
         exactly = f"{frames} frames of a {self.kind}; expected {form.least}: {form.says}"
         yield form.most is None or form.least <= frames <= form.most, exactly
         yield frames >= form.least, f"a {self.kind} of one frame; expected two frames or more"
@@ -220,7 +221,3 @@ class InputSpec:
         if not required <= set(values) <= names:
             raise InputError(f"An InputSpec was saved with keys {sorted(values)}; expected among {sorted(names)}.")
         return cls(**values)
-
-
-def _positive_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

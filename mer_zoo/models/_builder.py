@@ -26,7 +26,7 @@ from mer_zoo.errors import InputError, UnknownNameError, WeightsError
 from mer_zoo.models import _weights
 from mer_zoo.models._base import ZooModel, check_state
 from mer_zoo.models._weights import CONFIG_KEY, ORGANISATION, SHIPPED, Found
-from mer_zoo.options import check_known, check_values, plain
+from mer_zoo.options import check_known, check_values, of_python
 from mer_zoo.types import InputSpec, remember, spec_of
 
 HUB, FOLDER = ("hf-hub:", "hf_hub:"), "local-dir:"
@@ -251,7 +251,7 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
         given = kwargs.get("pretrained_cfg") or kwargs.get("pretrained_cfg_overlay")
         _check_name(name, pretrained and not given)
     checkpoint = kwargs.pop("checkpoint_path", None)
-    model = cast(nn.Module, timm.create_model(name, pretrained=pretrained, **plain(kwargs)))
+    model = cast(nn.Module, timm.create_model(name, pretrained=pretrained, **of_python(kwargs)))
     if checkpoint:
         _load(Path(checkpoint).expanduser(), model)
     return model
